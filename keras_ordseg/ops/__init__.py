@@ -1,0 +1,32 @@
+"""Pure functions on tensors, for any Keras backend."""
+
+from keras_ordseg.ops.binning import bin_edges, bin_index, expected_calibration_error
+from keras_ordseg.ops.levels import (
+    consensus_probability,
+    expected_agreement,
+    level_probabilities,
+    readout_logit,
+    readout_probability,
+    thin_levels,
+)
+from keras_ordseg.ops.overlap import dice
+from keras_ordseg.ops.ratings import majority_quorum, votes
+from keras_ordseg.ops.scores import binary_cross_entropy, brier, ranked_probability_score
+
+__all__ = [
+    "bin_edges",
+    "bin_index",
+    "binary_cross_entropy",
+    "brier",
+    "consensus_probability",
+    "dice",
+    "expected_agreement",
+    "expected_calibration_error",
+    "level_probabilities",
+    "majority_quorum",
+    "ranked_probability_score",
+    "readout_logit",
+    "readout_probability",
+    "thin_levels",
+    "votes",
+]

@@ -1,0 +1,182 @@
+"""Proper scores of the levels and of the read-outs, per pixel.
+
+Each score has a plain form, for pixels whose K raters all answered, and a thinned one, for pixels that only `n < K`
+of them rated; ratings choose between the two at run time, votes never pay for the choice.
+"""
+
+import functools
+
+import numpy as np
+from keras import ops
+
+from keras_ordseg.ops.levels import (
+    _constant,
+    as_float,
+    level_logits,
+    readout_logit,
+    scaled_quorum,
+    thinned_readout_logit,
+    thinning_kernel,
+)
+from keras_ordseg.ops.ratings import panel
+
+_NORMALIZATIONS = ("levels", "thresholds", "sum")
+
+
+def check_normalization(normalization):
+    """Returns `normalization` when it is one of `"levels"`, `"thresholds"`, `"sum"`; a ValueError otherwise."""
+    if normalization not in _NORMALIZATIONS:
+        raise ValueError(f"normalization: expected one of {_NORMALIZATIONS}. Received: {normalization!r}.")
+    return normalization
+
+
+def ranked_probability_score(y_true, logits, normalization="levels"):
+    """Ranked probability score of the level distribution, per pixel.
+
+    `RPS = c * sum_{j<K} (F_j - 1[v <= j])^2` with `F_j = sum_{k<=j} p_k`: the sum of the Brier scores of the K events
+    "at least t raters mark the pixel", hence strictly proper. Where only `n < K` raters rated, the levels are
+    thinned to n raters first and n takes the place of K; a pixel that nobody rated scores 0.
+
+    Args:
+        y_true: Votes `(batch, *spatial)` or ratings `(batch, *spatial, slots)`.
+        logits: Level logits `(batch, *spatial, K+1)`.
+        normalization: `c` is `1/(K+1)` for `"levels"` (default, the paper's), `1/K` for `"thresholds"` (the
+            textbook's) or 1 for `"sum"`.
+
+    Returns:
+        Scores `(batch, *spatial)`, 0 for a certain and right prediction.
+
+    Raises:
+        ValueError: For shapes or values that do not fit, or an unknown normalization.
+
+    Reference: Epstein, *A scoring system for probability forecasts of ranked categories*, J. Appl. Meteorol. 8, 1969;
+    Gneiting and Raftery, *Strictly proper scoring rules, prediction, and estimation*, JASA 102, 2007;
+    eq. 3 of Riera-Marín et al., arXiv 2605.02437.
+
+    >>> z = ops.zeros((1, 1, 3))                       # K = 2, F = (1/3, 2/3), v = 0: (4/9 + 1/9) / 3
+    >>> round(float(ranked_probability_score(ops.zeros((1, 1)), z)[0, 0]), 4)
+    0.1852
+    """
+    logits = level_logits(logits)
+    p = panel(y_true, logits, dtype=logits.dtype)
+    return ops.where(ops.isnan(p.weights), p.weights, rps_of_panel(p, logits, normalization))
+
+
+def rps_of_panel(p, logits, normalization="levels"):
+    """`ranked_probability_score` of a prepared `Panel`, whose weights mark an impossible y_true."""
+    extra = {"levels": 1, "thresholds": 0, "sum": None}[check_normalization(normalization)]
+    return choose(p, functools.partial(_rps, extra=extra), functools.partial(_rps_thinned, extra=extra), logits)
+
+
+def choose(p, plain, thinned, logits):
+    """`plain(votes, logits)`, or `thinned(votes, counts, logits)` when some pixel lacks an answer of the K."""
+    if p.complete is True:
+        return plain(p.votes, logits)
+    return ops.cond(p.complete, lambda: plain(p.votes, logits), lambda: thinned(p.votes, p.counts, logits))
+
+
+def _rps(votes, logits, extra):
+    probabilities = ops.softmax(logits, axis=-1)
+    num_raters = logits.shape[-1] - 1
+    total, cumulative = 0.0, 0.0
+    for j in range(num_raters):
+        cumulative = cumulative + probabilities[..., j]
+        total = total + ops.square(cumulative - ops.cast(votes <= j, logits.dtype))
+    return total if extra is None else total / (num_raters + extra)
+
+
+def _rps_thinned(votes, counts, logits, extra):
+    probabilities = ops.softmax(logits, axis=-1)
+    num_raters = logits.shape[-1] - 1
+    rows, total = ops.cast(counts, "int32"), 0.0
+    for j in range(num_raters):
+        below = np.zeros((num_raters + 1, num_raters + 1))  # P(V <= j | k, n), rows n
+        for n in range(j + 1, num_raters + 1):
+            below[n] = thinning_kernel(num_raters, n)[:, : j + 1].sum(-1)
+        cumulative = ops.sum(probabilities * ops.take(_constant(below, logits), rows, axis=0), axis=-1)
+        gap = ops.square(cumulative - ops.cast(votes <= j, logits.dtype))
+        total = total + ops.where(counts > j, gap, ops.zeros_like(gap))
+    return total if extra is None else total / ops.maximum(counts + extra, 1.0)
+
+
+def level_cross_entropy(p, logits):
+    """`-log P(v)` of a prepared `Panel` under the level logits, thinned where raters are absent.
+
+    Args:
+        p: A `Panel`.
+        logits: Level logits `(batch, *spatial, K+1)`.
+
+    Returns:
+        Values `(batch, *spatial)` in nats.
+    """
+    return choose(p, _level_cross_entropy, _level_cross_entropy_thinned, logits)
+
+
+def _level_cross_entropy(votes, logits):
+    levels = ops.arange(logits.shape[-1], dtype=logits.dtype)
+    hit = ops.cast(ops.equal(ops.expand_dims(votes, -1), levels), logits.dtype)
+    return ops.logsumexp(logits, axis=-1) - ops.sum(hit * logits, axis=-1)
+
+
+def _level_cross_entropy_thinned(votes, counts, logits):
+    size = logits.shape[-1]
+    table = np.zeros((size, size, size))  # log P(v | k, n), indexed n, v, k; what cannot happen is never looked up
+    with np.errstate(divide="ignore"):
+        for n in range(1, size):
+            table[n, : n + 1] = np.log(thinning_kernel(size - 1, n).T)
+    cell = ops.cast(counts * size + ops.minimum(ops.maximum(votes, 0.0), size - 1.0), "int32")
+    kernel = ops.take(_constant(table.reshape(size * size, size), logits), cell, axis=0)
+    return ops.logsumexp(logits, axis=-1) - ops.logsumexp(logits + kernel, axis=-1)
+
+
+def panel_readout_logit(p, logits, readout):
+    """`readout_logit`, thinned to the raters present; a binary output's logit is returned as it is."""
+    if logits.shape[-1] == 1 or readout == "expected":
+        return readout_logit(logits, readout)
+    return choose(
+        p, lambda v, z: readout_logit(z, readout), lambda v, n, z: thinned_readout_logit(z, n, readout), logits
+    )
+
+
+def binary_target(p, readout):
+    """What a read-out should say: `v/n` for `"expected"`, else 1 where at least the quorum of those present mark.
+
+    Args:
+        p: A `Panel`.
+        readout: `"expected"`, `"majority"` or an int quorum.
+
+    Returns:
+        Targets in [0, 1], `(batch, *spatial)`; 0 where nobody rated.
+    """
+    if readout == "expected":
+        return p.votes / ops.maximum(p.counts, 1.0)
+    return ops.cast(p.votes >= scaled_quorum(readout, p.counts, p.num_raters), p.votes.dtype)
+
+
+def binary_cross_entropy(target, logit):
+    """Cross-entropy of a (soft) binary target with a logit, per pixel, in nats.
+
+    >>> round(float(binary_cross_entropy(0.5, 0.0)), 4)
+    0.6931
+    """
+    target, logit = as_float(target), as_float(logit)
+    return target * ops.softplus(-logit) + (1.0 - target) * ops.softplus(logit)
+
+
+def brier(votes, counts, probability):
+    """Squared error summed over the raters' answers, `v (1-p)^2 + (n-v) p^2`.
+
+    Args:
+        votes: Raters that marked, `(...)`.
+        counts: Raters that rated, `(...)`.
+        probability: Foreground probability, `(...)`.
+
+    Returns:
+        Sums over the answers; divide by the sum of `counts` for the Brier score.
+
+    Reference: Brier, *Verification of forecasts expressed in terms of probability*, Mon. Weather Rev. 78, 1950.
+
+    >>> round(float(brier(1.0, 2.0, 0.5)), 4)
+    0.5
+    """
+    return votes * ops.square(1.0 - probability) + (counts - votes) * ops.square(probability)

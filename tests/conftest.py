@@ -1,0 +1,39 @@
+"""Shared fixtures. Real data: the environment variable KERAS_ORDSEG_DATA, or ../shared/data beside the repository."""
+
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20260502)
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """`real_data("lidc_crops")` is the folder of a real pack, or a skip that says why."""
+
+    def find(name):
+        base = pathlib.Path(os.environ.get("KERAS_ORDSEG_DATA", ROOT.parent / "shared" / "data"))
+        if not (base / name).is_dir():
+            pytest.skip(f"the real pack {name} is not there; set KERAS_ORDSEG_DATA to the folder that holds it")
+        return base / name
+
+    return find
+
+
+@pytest.fixture(autouse=True)
+def _fresh_keras():
+    """No global precision policy leaks from one test into the next."""
+    import keras
+
+    yield
+    keras.config.set_dtype_policy("float32")
