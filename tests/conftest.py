@@ -24,7 +24,9 @@ def real_data():
     def find(name):
         base = pathlib.Path(os.environ.get("KERAS_ORDSEG_DATA", ROOT.parent / "shared" / "data"))
         if not (base / name).is_dir():
-            pytest.skip(f"the real pack {name} is not there; set KERAS_ORDSEG_DATA to the folder that holds it")
+            pytest.skip(
+                f"the real pack {name} is not there; set KERAS_ORDSEG_DATA to the folder that holds it"
+            )
         return base / name
 
     return find

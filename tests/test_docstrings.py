@@ -10,7 +10,9 @@ import pytest
 import keras_ordseg
 
 MODULES = sorted(
-    m.name for m in pkgutil.walk_packages(keras_ordseg.__path__, "keras_ordseg.") if not m.name.endswith("__main__")
+    m.name
+    for m in pkgutil.walk_packages(keras_ordseg.__path__, "keras_ordseg.")
+    if not m.name.endswith("__main__")
 )
 
 

@@ -32,7 +32,9 @@ class AgreementReadout(keras.layers.Layer):
     """
 
     def __init__(self, readout="expected", output="logit", **kwargs):
-        kwargs.setdefault("dtype", "float32")  # the logit of a level output must not pass through half precision
+        kwargs.setdefault(
+            "dtype", "float32"
+        )  # the logit of a level output must not pass through half precision
         super().__init__(**kwargs)
         self.readout = check_readout(readout)
         if output not in ("logit", "probability"):

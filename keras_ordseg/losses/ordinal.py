@@ -130,13 +130,17 @@ class OrdinalSegmentationLoss(MultiRaterLoss):
         elif self.binary == "dice":
             value = _dice_loss(target, ops.sigmoid(logit), panel.weights)
         elif self.binary == "bce_dice":
-            value = binary_cross_entropy(target, logit) + _dice_loss(target, ops.sigmoid(logit), panel.weights)
+            value = binary_cross_entropy(target, logit) + _dice_loss(
+                target, ops.sigmoid(logit), panel.weights
+            )
         else:
             value = _keras_loss(self._binary_function, target, ops.sigmoid(logit), panel.weights)
         return value + self.rps_weight * rps_of_panel(panel, logits, self.normalization)
 
     def get_config(self):
-        binary = self.binary if isinstance(self.binary, str) else keras.saving.serialize_keras_object(self.binary)
+        binary = (
+            self.binary if isinstance(self.binary, str) else keras.saving.serialize_keras_object(self.binary)
+        )
         return {
             **super().get_config(),
             "readout": self.readout,

@@ -79,7 +79,8 @@ class MultiRaterECE(MultiRaterMetric):
             `(bins,)` (mean probability and mean vote, NaN where a bin is empty), and `ece`, a float.
         """
         weight, confidence, vote = (
-            ops.convert_to_numpy(s.value()).astype("float64") for s in (self._weight, self._confidence, self._vote)
+            ops.convert_to_numpy(s.value()).astype("float64")
+            for s in (self._weight, self._confidence, self._vote)
         )
         full = np.where(weight > 0, weight, np.nan)
         return {

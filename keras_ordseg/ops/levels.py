@@ -188,7 +188,11 @@ def thin_levels(probabilities, num_raters: int):
     """
     p = as_float(probabilities)
     total = p.shape[-1] - 1
-    if isinstance(num_raters, bool) or not isinstance(num_raters, (int, np.integer)) or not 1 <= num_raters <= total:
+    if (
+        isinstance(num_raters, bool)
+        or not isinstance(num_raters, (int, np.integer))
+        or not 1 <= num_raters <= total
+    ):
         raise ValueError(f"num_raters: expected an int in 1..{total}. Received: {num_raters!r}.")
     if num_raters == total:
         return p
@@ -226,7 +230,9 @@ def scaled_quorum(quorum, counts, num_raters):
     """
     if quorum != "majority":
         if num_raters is None:
-            raise ValueError("num_raters: needed to scale an int quorum to the raters present. Pass num_raters=K.")
+            raise ValueError(
+                "num_raters: needed to scale an int quorum to the raters present. Pass num_raters=K."
+            )
         resolve_quorum(quorum, num_raters)
     top, bottom = (1, 2) if quorum == "majority" else (int(quorum), int(num_raters))
     if isinstance(counts, int):

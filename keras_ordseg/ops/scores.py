@@ -65,7 +65,9 @@ def ranked_probability_score(y_true, logits, normalization="levels"):
 def rps_of_panel(p, logits, normalization="levels"):
     """`ranked_probability_score` of a prepared `Panel`, whose weights mark an impossible y_true."""
     extra = {"levels": 1, "thresholds": 0, "sum": None}[check_normalization(normalization)]
-    return choose(p, functools.partial(_rps, extra=extra), functools.partial(_rps_thinned, extra=extra), logits)
+    return choose(
+        p, functools.partial(_rps, extra=extra), functools.partial(_rps_thinned, extra=extra), logits
+    )
 
 
 def choose(p, plain, thinned, logits):
@@ -120,7 +122,9 @@ def _level_cross_entropy(votes, logits):
 
 def _level_cross_entropy_thinned(votes, counts, logits):
     size = logits.shape[-1]
-    table = np.zeros((size, size, size))  # log P(v | k, n), indexed n, v, k; what cannot happen is never looked up
+    table = np.zeros(
+        (size, size, size)
+    )  # log P(v | k, n), indexed n, v, k; what cannot happen is never looked up
     with np.errstate(divide="ignore"):
         for n in range(1, size):
             table[n, : n + 1] = np.log(thinning_kernel(size - 1, n).T)
@@ -134,7 +138,10 @@ def panel_readout_logit(p, logits, readout):
     if logits.shape[-1] == 1 or readout == "expected":
         return readout_logit(logits, readout)
     return choose(
-        p, lambda v, z: readout_logit(z, readout), lambda v, n, z: thinned_readout_logit(z, n, readout), logits
+        p,
+        lambda v, z: readout_logit(z, readout),
+        lambda v, n, z: thinned_readout_logit(z, n, readout),
+        logits,
     )
 
 

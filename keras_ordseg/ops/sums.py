@@ -2,8 +2,8 @@
 
 A float32 sum stops growing at 2^24 equal terms, and calibration is a small difference of such sums. TensorFlow and
 torch have float64 everywhere; JAX has it only when the whole process asks for it, so there each value is cut into
-three 12-bit limbs (36 bits below the largest value of the update), the limbs are summed as int32, which is exact, and the totals are kept as
-compensated pairs of float32.
+three 12-bit limbs (36 bits below the largest value of the update), the limbs are summed as int32, which is exact,
+and the totals are kept as compensated pairs of float32.
 """
 
 import keras
@@ -83,7 +83,9 @@ def _limb_sums(values, segments, size):
         return ops.zeros((2, size), "float32")
     values = ops.cast(values, "float32")
     powers = ops.convert_to_tensor(_POWERS, "float32")
-    largest = ops.minimum(ops.searchsorted(powers, ops.reshape(ops.max(ops.abs(values)), (1,))), len(_POWERS) - 1)
+    largest = ops.minimum(
+        ops.searchsorted(powers, ops.reshape(ops.max(ops.abs(values)), (1,))), len(_POWERS) - 1
+    )
     scale = ops.take(powers, largest)[0]  # the power of two at or above every value: dividing by it is exact
     chunks = -(-count // _CHUNK)
     chunk = ops.arange(count, dtype="int32") // _CHUNK

@@ -31,7 +31,9 @@ def test_head_starts_at_the_prior_exactly(rng):
     np.testing.assert_allclose(p, np.broadcast_to(levels, p.shape), atol=1e-6)
     counted = OrdinalHead(3, initial_levels=[90, 5, 3, 2])  # counts will do
     np.testing.assert_allclose(counted.initial_levels, levels)
-    assert min(OrdinalHead(2, initial_levels=[1, 0, 0]).initial_levels) > 0.9e-6  # a level never seen stays possible
+    assert (
+        min(OrdinalHead(2, initial_levels=[1, 0, 0]).initial_levels) > 0.9e-6
+    )  # a level never seen stays possible
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])

@@ -16,7 +16,13 @@ from tests.ops.test_levels import reference_readout, softmax64
 from tests.ops.test_scores import reference_rps
 
 SHAPES = [(3, 5), (3, 4, 3), (2, 3, 4, 2)]
-ALL = [RankedProbabilityLoss, LevelCrossEntropy, OrdinalSegmentationLoss, MajorityCrossEntropy, SoftLabelCrossEntropy]
+ALL = [
+    RankedProbabilityLoss,
+    LevelCrossEntropy,
+    OrdinalSegmentationLoss,
+    MajorityCrossEntropy,
+    SoftLabelCrossEntropy,
+]
 
 
 def bce64(t, p):
@@ -47,7 +53,9 @@ def test_against_their_formulas(shape, num_raters, rng):
             np.testing.assert_allclose(loss.call(y, z), values, atol=2e-5, rtol=2e-5)
             np.testing.assert_allclose(float(loss(y, z)), values.mean(), rtol=2e-5)
             weight = rng.random(shape)
-            np.testing.assert_allclose(float(loss(y, z, weight)), np.average(values, weights=weight), rtol=3e-5)
+            np.testing.assert_allclose(
+                float(loss(y, z, weight)), np.average(values, weights=weight), rtol=3e-5
+            )
             weight = rng.random(shape[0])
             full = np.broadcast_to(weight.reshape(-1, *[1] * (len(shape) - 1)), shape)
             np.testing.assert_allclose(float(loss(y, z, weight)), np.average(values, weights=full), rtol=3e-5)
@@ -80,7 +88,10 @@ def test_dice_terms(shape, rng):
 def test_any_keras_loss(rng):
     z = rng.normal(size=(2, 4, 3, 5)).astype("float32")
     votes = rng.integers(0, 5, (2, 4, 3))
-    p, t = reference_readout(z, "majority")[..., None].astype("float32"), (votes >= 2).astype("float32")[..., None]
+    p, t = (
+        reference_readout(z, "majority")[..., None].astype("float32"),
+        (votes >= 2).astype("float32")[..., None],
+    )
     for binary in (
         keras.losses.BinaryFocalCrossentropy(gamma=1.5),
         keras.losses.Dice(),
@@ -169,7 +180,9 @@ def test_gradients_against_finite_differences(build, absent, rng):
         up, down = z.copy(), z.copy()
         up[i] += step
         down[i] -= step
-        numeric[i] = (float(loss(ratings, tf.constant(up))) - float(loss(ratings, tf.constant(down)))) / (2 * step)
+        numeric[i] = (float(loss(ratings, tf.constant(up))) - float(loss(ratings, tf.constant(down)))) / (
+            2 * step
+        )
     np.testing.assert_allclose(gradient, numeric, atol=1e-8)
 
 

@@ -32,7 +32,9 @@ def test_against_scikit_learn(shape, num_raters, rng):
     images = range(shape[0])
     np.testing.assert_allclose(
         score(MultiRaterDice(), ratings, z),
-        np.mean([[dice64(expected[i] >= 0.5, ratings[i, ..., r] == 1) for r in range(num_raters)] for i in images]),
+        np.mean(
+            [[dice64(expected[i] >= 0.5, ratings[i, ..., r] == 1) for r in range(num_raters)] for i in images]
+        ),
         atol=1e-6,
     )
     quorum = math.ceil(num_raters / 2)
@@ -81,7 +83,9 @@ def test_absent_raters_count_only_where_they_rated():
     ratings = np.array([[[1, 1], [1, -1]], [[-1, 0], [-1, 1]], [[-1, -1], [-1, -1]]], "int8")
     p = np.array([[[0.9], [0.1]], [[0.1], [0.9]], [[0.9], [0.9]]], "float32")
     # image 0: 2/3 with rater 0, 1 with rater 1; image 1: 1; image 2 does not count
-    np.testing.assert_allclose(score(MultiRaterDice(from_logits=False), ratings, p), (5 / 6 + 1) / 2, atol=1e-6)
+    np.testing.assert_allclose(
+        score(MultiRaterDice(from_logits=False), ratings, p), (5 / 6 + 1) / 2, atol=1e-6
+    )
     # consensus of those present: image 0 (1 of 2, ceil(2/2)=1 -> yes; 1 of 1 -> yes): 2/3; image 1: (no, yes): 1
     np.testing.assert_allclose(
         score(ConsensusDice(from_logits=False), ratings, p), (2 / 3 + 1) / 2, atol=1e-6
@@ -143,7 +147,9 @@ def test_ranked_probability_score(rng):
     np.testing.assert_allclose(float(metric.result()), expected.mean(), atol=1e-7)
     weight = rng.random(4)
     np.testing.assert_allclose(
-        score(RankedProbabilityScore(), votes, z, weight), np.average(expected.mean(-1), weights=weight), atol=1e-6
+        score(RankedProbabilityScore(), votes, z, weight),
+        np.average(expected.mean(-1), weights=weight),
+        atol=1e-6,
     )
     probabilities = softmax64(z).astype("float32")
     np.testing.assert_allclose(

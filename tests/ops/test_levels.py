@@ -36,7 +36,9 @@ def test_readouts(shape, num_raters, readout, rng):
     np.testing.assert_allclose(logit, np.log(expected) - np.log1p(-expected), atol=2e-5)
     np.testing.assert_allclose(kops.readout_probability(z, readout), expected, atol=1e-6)
     np.testing.assert_allclose(
-        kops.readout_probability(softmax64(z).astype("float32"), readout, from_logits=False), expected, atol=1e-6
+        kops.readout_probability(softmax64(z).astype("float32"), readout, from_logits=False),
+        expected,
+        atol=1e-6,
     )
 
 
@@ -109,7 +111,9 @@ def test_thinned_readout_is_the_readout_of_the_thinned_levels(readout, rng):
     counts = np.array([[0, 1, 2, 3, 4, 5]], "float32")
     got = np.asarray(thinned_readout_logit(z, counts, readout))[0]
     for n in range(1, 6):
-        p = softmax64(z[0, n]) @ np.array([[hypergeom.pmf(v, 5, k, n) for v in range(n + 1)] for k in range(6)])
+        p = softmax64(z[0, n]) @ np.array(
+            [[hypergeom.pmf(v, 5, k, n) for v in range(n + 1)] for k in range(6)]
+        )
         if readout == "expected":
             value = (p * np.arange(n + 1)).sum() / n
         else:
@@ -126,5 +130,6 @@ def test_scaled_quorum_is_exact_in_floating_point():
             expected = [max(-(-q * n // num_raters), 1) for n in range(num_raters + 1)]
             np.testing.assert_array_equal(scaled_quorum(q, counts, num_raters), expected)
         np.testing.assert_array_equal(
-            scaled_quorum("majority", counts, num_raters), [max(math.ceil(n / 2), 1) for n in range(num_raters + 1)]
+            scaled_quorum("majority", counts, num_raters),
+            [max(math.ceil(n / 2), 1) for n in range(num_raters + 1)],
         )

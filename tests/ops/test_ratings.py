@@ -70,7 +70,12 @@ P = np.zeros((2, 3, 4), "float32")  # K = 3
         (np.ones((2, 3, 5), int), P, {}, "y_true: expected at most K=3 answers.*has 5"),
         (np.zeros((2, 3), int), P[..., :1], {}, "num_raters: needed, because y_true is votes"),
         (np.zeros((2, 3), int), P, {"num_raters": 5}, "num_raters: expected 3, because y_pred has 4 levels"),
-        (np.zeros((2, 3), int), P, {"sample_weight": np.ones(3)}, "sample_weight: expected shape \\(batch,\\)"),
+        (
+            np.zeros((2, 3), int),
+            P,
+            {"sample_weight": np.ones(3)},
+            "sample_weight: expected shape \\(batch,\\)",
+        ),
         (np.zeros((2, 3), int), P, {"sample_weight": np.ones((2, 2))}, "sample_weight: expected shape"),
     ],
 )

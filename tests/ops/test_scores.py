@@ -60,14 +60,19 @@ def test_scores_are_least_at_the_truth(rng):
     truth = softmax64(rng.normal(size=5))
     others = softmax64(np.log(truth) + rng.normal(size=(40, 5)) * 0.5)
     z = np.log(np.concatenate([truth[None], others])).astype("float32")[None]
-    for score in (kops.ranked_probability_score, lambda v, z: level_cross_entropy(panel(v, z), ops.convert_to_tensor(z))):
+    for score in (
+        kops.ranked_probability_score,
+        lambda v, z: level_cross_entropy(panel(v, z), ops.convert_to_tensor(z)),
+    ):
         expected = sum(truth[v] * np.asarray(score(np.full((1, 41), v), z)) for v in range(5))[0]
         assert expected[0] < expected[1:].min()
 
 
 def thinned_levels64(z, n):
     num_raters = z.shape[-1] - 1
-    kernel = np.array([[hypergeom.pmf(v, num_raters, k, n) for v in range(n + 1)] for k in range(num_raters + 1)])
+    kernel = np.array(
+        [[hypergeom.pmf(v, num_raters, k, n) for v in range(n + 1)] for k in range(num_raters + 1)]
+    )
     return softmax64(z) @ kernel
 
 
@@ -98,8 +103,12 @@ def test_one_rater_kept_is_the_binary_case(rng):
         -(y * np.log(p) + (1 - y) * np.log1p(-p)),
         atol=1e-5,
     )
-    np.testing.assert_allclose(kops.ranked_probability_score(answer, z, "thresholds"), (p - y) ** 2, atol=1e-6)
-    np.testing.assert_allclose(kops.ranked_probability_score(answer, z, "levels"), (p - y) ** 2 / 2, atol=1e-6)
+    np.testing.assert_allclose(
+        kops.ranked_probability_score(answer, z, "thresholds"), (p - y) ** 2, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        kops.ranked_probability_score(answer, z, "levels"), (p - y) ** 2 / 2, atol=1e-6
+    )
 
 
 def test_an_absent_slot_moves_nothing(rng):
@@ -112,7 +121,9 @@ def test_an_absent_slot_moves_nothing(rng):
 
 
 def test_binary_target_scales_the_quorum(rng):
-    ratings = np.array([[[1, 0, -1, -1], [1, -1, -1, -1], [0, 0, 1, -1], [1, 1, 0, 0], [-1, -1, -1, -1]]], "int8")
+    ratings = np.array(
+        [[[1, 0, -1, -1], [1, -1, -1, -1], [0, 0, 1, -1], [1, 1, 0, 0], [-1, -1, -1, -1]]], "int8"
+    )
     read = panel(ratings, np.zeros((1, 5, 5), "float32"))
     np.testing.assert_allclose(binary_target(read, "expected"), [[0.5, 1, 1 / 3, 0.5, 0]], atol=1e-6)
     np.testing.assert_array_equal(binary_target(read, "majority"), [[1, 1, 0, 1, 0]])  # quorums 1, 1, 2, 2

@@ -18,13 +18,17 @@ def parts_sum(parts):
 
 @pytest.mark.parametrize("size", [1, 15])
 def test_sums_of_many_equal_and_unequal_values(size, rng):
-    values = np.concatenate([np.full(300_000, 0.1), rng.random(300_000), rng.random(1000) * 1e-6]).astype("float32")
+    values = np.concatenate([np.full(300_000, 0.1), rng.random(300_000), rng.random(1000) * 1e-6]).astype(
+        "float32"
+    )
     segments = rng.integers(0, size, values.size).astype("int32")
     exact = np.bincount(segments, values.astype("float64"), minlength=size)
     got = parts_sum(segment_sums(ops.convert_to_tensor(values), ops.convert_to_tensor(segments), size))
     np.testing.assert_allclose(got, exact, rtol=TOLERANCE)
     if size == 1:
-        np.testing.assert_allclose(parts_sum(segment_sums(ops.convert_to_tensor(values))), exact, rtol=TOLERANCE)
+        np.testing.assert_allclose(
+            parts_sum(segment_sums(ops.convert_to_tensor(values))), exact, rtol=TOLERANCE
+        )
 
 
 def test_sums_of_signed_large_small_and_no_values(rng):
@@ -43,7 +47,9 @@ def test_a_running_sum_does_not_stop_growing():
     """A float32 sum of ones stops at 2^24: this one takes 64 more after it."""
     metric = keras.metrics.Mean()
     total = ExactSum(metric, 1, "total")
-    total.variable.assign(ops.concatenate([ops.full((1, 1), 2.0**24), ops.zeros((total.variable.shape[0] - 1, 1))]))
+    total.variable.assign(
+        ops.concatenate([ops.full((1, 1), 2.0**24), ops.zeros((total.variable.shape[0] - 1, 1))])
+    )
     for _ in range(64):
         total.add(ops.ones((1,)))
     assert parts_sum(total.parts())[0] == 2.0**24 + 64
@@ -53,7 +59,9 @@ def test_a_running_sum_does_not_stop_growing():
 def test_bins_are_exact(num_bins, rng):
     """Probabilities at every edge and one step to either side, against exact rational arithmetic."""
     edges = (np.arange(num_bins + 1) / num_bins).astype("float32")
-    p = np.concatenate([edges, np.nextafter(edges, np.float32(2)), np.nextafter(edges, np.float32(-1)), rng.random(500)])
+    p = np.concatenate(
+        [edges, np.nextafter(edges, np.float32(2)), np.nextafter(edges, np.float32(-1)), rng.random(500)]
+    )
     p = np.clip(p.astype("float32"), 0, 1)
     exact = [min(int(Fraction(float(x)) * num_bins), num_bins - 1) for x in p]
     np.testing.assert_array_equal(bin_index(p, num_bins), exact)

@@ -1,0 +1,23 @@
+"""Segmentation models whose probability means what several experts would mark.
+
+`ops`, `layers`, `losses`, `metrics` and `models` are there after `import keras_ordseg`, so that `.keras` files load; the
+other rooms (`data`, `datasets`, `raters`, `serving`, `plots`, `benchmark`) come on first use.
+"""
+
+import importlib as _importlib
+
+from keras_ordseg import layers, losses, metrics, models, ops
+
+__version__ = "0.1.0"
+_LAZY = ("benchmark", "data", "datasets", "plots", "raters", "serving")
+__all__ = ["layers", "losses", "metrics", "models", "ops", *_LAZY]
+
+
+def __getattr__(name):
+    if name in _LAZY:
+        return _importlib.import_module(f"keras_ordseg.{name}")
+    raise AttributeError(f"module 'keras_ordseg' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *_LAZY])

@@ -1,0 +1,258 @@
+"""What a model is worth on the test images: sums for each image, then tables with bootstrap intervals.
+
+Every figure is a function of sums over images, so the sums of each image are kept, and a resample of patients is a
+weighted sum of them: nothing is predicted twice, and no resample splits a patient.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from keras import ops
+from scipy.ndimage import distance_transform_edt
+
+from keras_ordseg.ops import brier, readout_probability
+from keras_ordseg.ops.binning import bin_edges, bin_index
+from keras_ordseg.ops.overlap import dice
+from keras_ordseg.ops.scores import ranked_probability_score
+
+NUM_BINS = 15
+SOFT_THRESHOLDS = tuple(k / 10 for k in range(1, 10))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One column of the table: how it reads, and how it follows from an image's sums."""
+
+    key: str
+    label: str
+    description: str
+    value: Callable  # sums of images {name: (..., size)} -> (...)
+    lower_is_better: bool = True
+    digits: int = 2
+
+
+def _ece(name):
+    def value(sums):
+        weight, confidence, vote = np.split(sums[name], 3, axis=-1)
+        return 100 * np.abs(confidence - vote).sum(-1) / _nonzero(weight.sum(-1))
+
+    return value
+
+
+def _mean(name, scale=1.0):
+    return lambda sums: scale * sums[name][..., 0] / _nonzero(sums[name][..., 1])
+
+
+def _nonzero(x):
+    return np.where(x > 0, x, np.nan)
+
+
+def figures(has_truth: bool, band: int) -> list[Figure]:
+    """The columns of the table; those against the true probability only where it is known."""
+    near = f"within {band} pixels of any rater's mark"
+    table = [
+        Figure("ece_expected", "ECE exp. %", "Multi-rater ECE, expected read-out, all pixels.", _ece("ece_expected")),
+        Figure("ece_majority", "ECE maj. %", "Multi-rater ECE, majority read-out, all pixels.", _ece("ece_majority")),
+        Figure(
+            "band_ece_expected",
+            "band ECE exp. %",
+            f"Multi-rater ECE, expected read-out, {near}.",
+            _ece("band_ece_expected"),
+        ),
+        Figure(
+            "band_ece_majority",
+            "band ECE maj. %",
+            f"Multi-rater ECE, majority read-out, {near}.",
+            _ece("band_ece_majority"),
+        ),
+        Figure(
+            "brier",
+            "Brier ×100",
+            "Multi-rater Brier score of the expected read-out times 100, all pixels.",
+            _mean("brier", 100.0),
+            digits=3,
+        ),
+        Figure(
+            "consensus_dice",
+            "Consensus Dice",
+            "Dice of the majority read-out at 1/2 with the majority of the raters, mean over images.",
+            _mean("consensus_dice"),
+            lower_is_better=False,
+            digits=3,
+        ),
+        Figure(
+            "soft_dice",
+            "Soft Dice",
+            "Dice of the expected read-out with the mean vote, mean over the thresholds 0.1 … 0.9 and the images.",
+            _mean("soft_dice"),
+            lower_is_better=False,
+            digits=3,
+        ),
+        Figure(
+            "rps",
+            "RPS ×100",
+            "Ranked probability score of the levels times 100 (levels normalization); only where there are levels.",
+            _mean("rps", 100.0),
+            digits=3,
+        ),
+    ]
+    if has_truth:
+        table.append(
+            Figure(
+                "truth",
+                "Error to truth %",
+                "Mean distance of the expected read-out to the true probability that a rater marks the pixel, all "
+                "pixels.",
+                _mean("truth", 100.0),
+            )
+        )
+    return table
+
+
+def region_near_marks(ratings, margin: int):
+    """Where a pixel lies within `margin` pixels (Euclidean) of any rater's mark.
+
+    Args:
+        ratings: `(batch, *spatial, K)`.
+        margin: Distance in pixels.
+
+    Returns:
+        Boolean `(batch, *spatial)`; all False for an image that nobody marks.
+    """
+    marked = (np.asarray(ratings) == 1).any(-1)
+    near = np.zeros_like(marked)
+    for i, image in enumerate(marked):
+        if image.any():
+            near[i] = distance_transform_edt(~image) <= margin
+    return near
+
+
+def image_sums(y_pred, ratings, band: int, probability=None) -> dict[str, np.ndarray]:
+    """The sums of each image from which every figure follows.
+
+    Args:
+        y_pred: Level logits `(batch, *spatial, K+1)` or binary logits `(batch, *spatial, 1)`.
+        ratings: `(batch, *spatial, K)`.
+        band: Margin of the region near the marks, in pixels.
+        probability: None, or the true probability `(batch, *spatial)`.
+
+    Returns:
+        A dict of float64 arrays `(batch, size)`.
+    """
+    y_pred, ratings = np.asarray(y_pred, "float32"), np.asarray(ratings)
+    flat = (len(ratings), -1)
+    votes = (ratings == 1).sum(-1).reshape(flat).astype("float64")
+    counts = (ratings >= 0).sum(-1).reshape(flat).astype("float64")
+    near = region_near_marks(ratings, band).reshape(flat)
+    p = {r: ops.convert_to_numpy(readout_probability(y_pred, r)).reshape(flat) for r in ("expected", "majority")}
+    sums = {}
+    for readout, values in p.items():
+        bins = ops.convert_to_numpy(bin_index(values, NUM_BINS))
+        for prefix, region in (("", 1.0), ("band_", near)):
+            parts = (counts * region, counts * region * values.astype("float64"), votes * region)
+            sums[f"{prefix}ece_{readout}"] = np.concatenate([_by_bin(bins, part) for part in parts], -1)
+    rated = counts > 0
+    p64 = p["expected"].astype("float64")
+    score = brier(votes, counts, p64)
+    sums["brier"] = _pair(np.asarray(score).sum(-1), counts.sum(-1))
+    quorum = np.maximum(np.ceil(counts / 2), 1)
+    present = rated.any(-1).astype("float64")
+    consensus = _dice(p["majority"] >= 0.5, votes >= quorum, rated)
+    sums["consensus_dice"] = _pair(consensus * present, present)
+    soft = np.mean([_dice(p["expected"] > t, votes - t * counts > 1e-4, rated) for t in SOFT_THRESHOLDS], axis=0)
+    sums["soft_dice"] = _pair(soft * present, present)
+    if y_pred.shape[-1] > 1:
+        rps = ops.convert_to_numpy(ranked_probability_score(ratings, y_pred)).reshape(flat).astype("float64")
+        sums["rps"] = _pair((rps * rated).sum(-1), rated.sum(-1))
+    else:
+        sums["rps"] = np.zeros((len(ratings), 2))
+    if probability is not None:
+        truth = np.abs(p64 - np.asarray(probability, "float64").reshape(flat))
+        sums["truth"] = _pair(truth.sum(-1), np.full(len(truth), truth.shape[1]))
+    return sums
+
+
+def _by_bin(bins, values):
+    index = bins + NUM_BINS * np.arange(len(bins))[:, None]
+    return np.bincount(index.ravel(), values.ravel(), minlength=NUM_BINS * len(bins)).reshape(-1, NUM_BINS)
+
+
+def _pair(top, bottom):
+    return np.stack([np.asarray(top, "float64"), np.asarray(bottom, "float64")], -1)
+
+
+def _dice(prediction, target, weights):
+    masks = (np.asarray(mask, "float32") for mask in (prediction, target, weights))
+    return ops.convert_to_numpy(dice(*masks)).astype("float64")
+
+
+def group_weights(groups, resamples: int, seed: int = 0):
+    """How often each image counts in each bootstrap resample of the groups, row 0 being the data as they are.
+
+    Returns:
+        float64 `(resamples + 1, N)`.
+    """
+    names, member = np.unique(np.asarray(groups), return_inverse=True)
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
+    return np.concatenate([np.ones((1, len(names))), drawn])[:, member]
+
+
+def tabulate(cells, table, weights, baseline=None):
+    """Values, intervals and paired differences of every method.
+
+    Args:
+        cells: `{method: [sums of seed 0, sums of seed 1, …]}`, each as `image_sums` of all test images.
+        table: Columns, from `figures`.
+        weights: From `group_weights`.
+        baseline: Key of the method that differences are taken against, or None.
+
+    Returns:
+        `{method: {figure: {"mean", "low", "high", "seeds", "difference"}}}`: the mean over the seeds, the 95 % interval of
+        the bootstrap over groups of that mean, each seed's value, and the same of the difference to the baseline.
+    """
+    draws = {
+        method: {
+            f.key: np.stack([f.value({name: weights @ x for name, x in sums.items()}) for sums in seeds])
+            for f in table
+        }
+        for method, seeds in cells.items()
+    }
+    out = {}
+    for method, columns in draws.items():
+        out[method] = {}
+        for key, values in columns.items():
+            entry = {**_interval(values.mean(0)), "seeds": [_number(v) for v in values[:, 0]]}
+            if baseline in draws and method != baseline:
+                entry["difference"] = _interval(values.mean(0) - draws[baseline][key].mean(0))
+            out[method][key] = entry
+    return out
+
+
+def _interval(values):
+    resampled = values[1:][np.isfinite(values[1:])]
+    low, high = np.quantile(resampled, [0.025, 0.975]) if resampled.size else (np.nan, np.nan)
+    return {"mean": _number(values[0]), "low": _number(low), "high": _number(high)}
+
+
+def _number(x):
+    return float(x) if np.isfinite(x) else None
+
+
+def reliability(sums, name):
+    """The reliability diagram of one region and read-out, as `MultiRaterECE.reliability` gives it.
+
+    Args:
+        sums: Of all images, from `image_sums`.
+        name: `"ece_expected"`, `"band_ece_majority"`, ….
+    """
+    weight, confidence, vote = np.split(sums[name].sum(0), 3)
+    full = _nonzero(weight)
+    return {
+        "edges": bin_edges(NUM_BINS).astype("float64"),
+        "counts": weight,
+        "confidence": confidence / full,
+        "vote": vote / full,
+        "ece": float(np.abs(confidence - vote).sum() / weight.sum()) if weight.sum() else float("nan"),
+    }

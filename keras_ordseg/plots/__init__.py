@@ -1,0 +1,13 @@
+"""Matplotlib figures of calibration, agreement and levels.
+
+Every function builds a `matplotlib.figure.Figure` of its own, or draws into the axes it is given, and returns
+the figure. Nothing goes through `pyplot`: no window opens, no global state changes, and
+    `figure.savefig(path)` writes it.
+"""
+
+from keras_ordseg.plots._agreement import agreement_map
+from keras_ordseg.plots._levels import level_distribution
+from keras_ordseg.plots._reliability import reliability_diagram
+from keras_ordseg.plots._training import training_curves
+
+__all__ = ["agreement_map", "level_distribution", "reliability_diagram", "training_curves"]

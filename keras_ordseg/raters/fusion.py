@@ -1,0 +1,66 @@
+"""Several raters' masks to one target, in NumPy."""
+
+import numpy as np
+
+from keras_ordseg.raters._rules import RULES, checked_ratings, count_votes, draw_raters, present_raters
+
+_METHODS = ("votes", "majority", "soft", "random", "union", "intersection")
+
+
+def fuse(ratings, method: str, seed: int | None = None) -> np.ndarray:
+    """Fuse the raters of every pixel into one target.
+
+    With `v` votes among the `n` raters that rated a pixel:
+
+    | method | target | shape | where nobody rated |
+    | --- | --- | --- | --- |
+    | `"votes"` | `v`, int32; every rater must have rated every pixel | `(N, *spatial)` | |
+    | `"majority"` | `v >= n/2` (a tie is foreground), int8 | `(N, *spatial, 1)` | -1 |
+    | `"union"` | `v > 0`, int8 | `(N, *spatial, 1)` | -1 |
+    | `"intersection"` | `v == n`, int8 | `(N, *spatial, 1)` | -1 |
+    | `"soft"` | `v/n`, float32 | `(N, *spatial, 1)` | NaN |
+    | `"random"` | one rater drawn among those present, int8 | `(N, *spatial, 1)` | -1 |
+
+    Args:
+        ratings: integers `(N, *spatial, K)` of 1, 0 and -1 (did not rate).
+        method: one of the above.
+        seed: of the draws of `"random"`; another value is an error with the other methods.
+
+    Returns:
+        The target.
+
+    Raises:
+        ValueError: another method, values that are no ratings, `"votes"` of an incomplete panel.
+
+    >>> import numpy as np
+    >>> from keras_ordseg import raters
+    >>> ratings = np.array([[[1, 1, 0], [0, 1, -1], [0, 0, 1]]])
+    >>> raters.fuse(ratings, "majority")[0, :, 0].tolist()
+    [1, 1, 0]
+    >>> raters.fuse(ratings, "soft")[0, :, 0].round(2)
+    array([0.67, 0.5 , 0.33], dtype=float32)
+    """
+    if method not in _METHODS:
+        raise ValueError(f"method must be one of {', '.join(map(repr, _METHODS))}, came {method!r}")
+    if seed is not None and method != "random":
+        raise ValueError(f"seed belongs to method='random'; method={method!r} draws nothing")
+    ratings = checked_ratings(ratings)
+    if method == "random":
+        present = present_raters(ratings)
+        if not present.any(axis=-1).all():
+            raise ValueError(f"image {int(np.argmin(present.any(axis=-1)))} of ratings was rated by nobody")
+        chosen = draw_raters(present, np.random.default_rng(seed))
+        chosen = chosen.reshape((-1,) + (1,) * (ratings.ndim - 1))
+        return np.take_along_axis(ratings, chosen, axis=-1).astype(np.int8)
+    votes, counts = count_votes(ratings)
+    if method == "votes":
+        if (counts < ratings.shape[-1]).any():
+            absent = int((counts < ratings.shape[-1]).sum())
+            raise ValueError(
+                f"method='votes' needs a complete panel; {absent} pixels have an absent rater: keep ratings"
+            )
+        return votes
+    if method == "soft":
+        shares = np.divide(votes, counts, out=np.full(votes.shape, np.nan), where=counts > 0)
+        return shares.astype(np.float32)[..., None]
+    return RULES[method](votes, counts, np.where).astype(np.int8)[..., None]
