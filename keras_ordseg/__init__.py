@@ -5,6 +5,12 @@ other rooms (`data`, `datasets`, `raters`, `serving`, `plots`, `benchmark`) come
 """
 
 import importlib as _importlib
+import os as _os
+import sys as _sys
+
+if _os.path.basename(_sys.argv[0]) == "keras-ordseg" or _sys.orig_argv[1:3] == ["-m", "keras_ordseg"]:
+    # the command shows its own progress; TensorFlow reads this when Keras imports it, just below
+    _os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from keras_ordseg import layers, losses, metrics, models, ops
 

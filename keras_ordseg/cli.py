@@ -1,7 +1,6 @@
 """The command line: `keras-ordseg …`, the same as `python -m keras_ordseg …`."""
 
 import argparse
-import os
 import sys
 
 
@@ -15,7 +14,6 @@ def main(argv=None) -> int:
         The exit code: 0 done, 1 when a training failed, 2 for what the user can mend (said without a traceback),
         130 when interrupted.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up messages say nothing to a user
     arguments = _parser().parse_args(argv)
     try:
         return arguments.command(arguments)
@@ -50,19 +48,64 @@ def _parser():
     add("--image", default=default.image, metavar="PATTERN", help="image files, default %(default)s")
     add("--ratings", default=default.ratings, metavar="PATTERN", help="mask files, default %(default)s")
     add("--size", type=int, metavar="PIXELS", help="crop (or --fit resize) the images to this side")
-    add("--fit", choices=("crop", "resize"), default=default.fit, help="how images come to --size, default %(default)s")
-    add("--images", type=int, metavar="N", help="use at most N images (embedded data: generate N, default 320)")
-    add("--raters", type=int, default=default.raters, metavar="K", help="of the embedded data, default %(default)s")
-    add("--methods", type=_words, default=default.methods, metavar="A,B", help="default majority_bce,hybrid; see below")
-    add("--seeds", type=_numbers(int), default=default.seeds, metavar="0,1", help="a training for each, default 0")
+    add(
+        "--fit",
+        choices=("crop", "resize"),
+        default=default.fit,
+        help="how images come to --size, default %(default)s",
+    )
+    add(
+        "--images",
+        type=int,
+        metavar="N",
+        help="use at most N images (embedded data: generate N, default 320)",
+    )
+    add(
+        "--raters",
+        type=int,
+        default=default.raters,
+        metavar="K",
+        help="of the embedded data, default %(default)s",
+    )
+    add(
+        "--methods",
+        type=_words,
+        default=default.methods,
+        metavar="A,B",
+        help="default majority_bce,hybrid; see below",
+    )
+    add(
+        "--seeds",
+        type=_numbers(int),
+        default=default.seeds,
+        metavar="0,1",
+        help="a training for each, default 0",
+    )
     add("--epochs", type=int, default=default.epochs, help="default %(default)s")
     add("--batch-size", type=int, default=default.batch_size, help="default %(default)s")
-    add("--learning-rate", type=float, default=default.learning_rate, help="where the cosine starts, default %(default)s")
+    add(
+        "--learning-rate",
+        type=float,
+        default=default.learning_rate,
+        help="where the cosine starts, default %(default)s",
+    )
     add("--decoder", choices=("unet", "fpn"), default=default.decoder, help="default %(default)s")
-    add("--filters", type=_numbers(int), default=default.filters, metavar="A,B", help="of the backbone's scales")
+    add(
+        "--filters",
+        type=_numbers(int),
+        default=default.filters,
+        metavar="A,B",
+        help="of the backbone's scales",
+    )
     add("--dropout", type=float, default=default.dropout, help="before the head, default %(default)s")
     add("--no-augment", dest="augment", action="store_false", help="no flips, turns, brightness and contrast")
-    add("--fractions", type=_numbers(float), default=default.fractions, metavar="A,B,C", help="train, validation, test")
+    add(
+        "--fractions",
+        type=_numbers(float),
+        default=default.fractions,
+        metavar="A,B,C",
+        help="train, validation, test",
+    )
     add("--split-seed", type=int, default=default.split_seed, help="default %(default)s")
     add("--band", type=int, default=default.band, metavar="PIXELS", help="near a mark, default %(default)s")
     add("--resamples", type=int, default=default.resamples, help="of the bootstrap, default %(default)s")
@@ -91,7 +134,9 @@ def _benchmark(arguments) -> int:
     from keras_ordseg.benchmark.summary import text_table
 
     try:
-        settings = benchmark.Settings(**{f.name: getattr(arguments, f.name) for f in fields(benchmark.Settings)})
+        settings = benchmark.Settings(
+            **{f.name: getattr(arguments, f.name) for f in fields(benchmark.Settings)}
+        )
         prepared = benchmark.start(settings, arguments.output, arguments.overwrite, arguments.resume)
     except (ValueError, OSError) as error:  # before training, these are the user's to mend
         print(f"keras-ordseg: {error}", file=sys.stderr)

@@ -52,8 +52,18 @@ def figures(has_truth: bool, band: int) -> list[Figure]:
     """The columns of the table; those against the true probability only where it is known."""
     near = f"within {band} pixels of any rater's mark"
     table = [
-        Figure("ece_expected", "ECE exp. %", "Multi-rater ECE, expected read-out, all pixels.", _ece("ece_expected")),
-        Figure("ece_majority", "ECE maj. %", "Multi-rater ECE, majority read-out, all pixels.", _ece("ece_majority")),
+        Figure(
+            "ece_expected",
+            "ECE exp. %",
+            "Multi-rater ECE, expected read-out, all pixels.",
+            _ece("ece_expected"),
+        ),
+        Figure(
+            "ece_majority",
+            "ECE maj. %",
+            "Multi-rater ECE, majority read-out, all pixels.",
+            _ece("ece_majority"),
+        ),
         Figure(
             "band_ece_expected",
             "band ECE exp. %",
@@ -145,7 +155,10 @@ def image_sums(y_pred, ratings, band: int, probability=None) -> dict[str, np.nda
     votes = (ratings == 1).sum(-1).reshape(flat).astype("float64")
     counts = (ratings >= 0).sum(-1).reshape(flat).astype("float64")
     near = region_near_marks(ratings, band).reshape(flat)
-    p = {r: ops.convert_to_numpy(readout_probability(y_pred, r)).reshape(flat) for r in ("expected", "majority")}
+    p = {
+        r: ops.convert_to_numpy(readout_probability(y_pred, r)).reshape(flat)
+        for r in ("expected", "majority")
+    }
     sums = {}
     for readout, values in p.items():
         bins = ops.convert_to_numpy(bin_index(values, NUM_BINS))
@@ -160,7 +173,9 @@ def image_sums(y_pred, ratings, band: int, probability=None) -> dict[str, np.nda
     present = rated.any(-1).astype("float64")
     consensus = _dice(p["majority"] >= 0.5, votes >= quorum, rated)
     sums["consensus_dice"] = _pair(consensus * present, present)
-    soft = np.mean([_dice(p["expected"] > t, votes - t * counts > 1e-4, rated) for t in SOFT_THRESHOLDS], axis=0)
+    soft = np.mean(
+        [_dice(p["expected"] > t, votes - t * counts > 1e-4, rated) for t in SOFT_THRESHOLDS], axis=0
+    )
     sums["soft_dice"] = _pair(soft * present, present)
     if y_pred.shape[-1] > 1:
         rps = ops.convert_to_numpy(ranked_probability_score(ratings, y_pred)).reshape(flat).astype("float64")

@@ -86,5 +86,7 @@ def select(keys) -> list[Method]:
     keys = list(keys)
     unknown = [key for key in keys if key not in METHODS]
     if unknown or not keys or len(set(keys)) != len(keys):
-        raise ValueError(f"methods: expected some of {', '.join(METHODS)}, each once. Received: {', '.join(keys)}.")
+        raise ValueError(
+            f"methods: expected some of {', '.join(METHODS)}, each once. Received: {', '.join(keys)}."
+        )
     return [METHODS[key] for key in keys]

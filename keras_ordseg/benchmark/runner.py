@@ -95,7 +95,9 @@ def _be_deterministic():
 
 def _check_folder(output, overwrite, resume):
     if overwrite and resume:
-        raise RunFolderError("--overwrite and --resume exclude each other: delete the earlier run, or continue it?")
+        raise RunFolderError(
+            "--overwrite and --resume exclude each other: delete the earlier run, or continue it?"
+        )
     if output.exists() and not output.is_dir():
         raise RunFolderError(f"output: {output} is a file, a folder is needed.")
     if not output.is_dir() or not any(output.iterdir()):
@@ -119,7 +121,9 @@ def _open_folder(output, settings, prepared, overwrite, resume):
     if resume and path.is_file():
         before = json.loads(path.read_text())
         if before.get("fingerprint") != described["fingerprint"]:
-            raise RunFolderError(f"output: the data changed since the run in {output} began. Start it anew (--overwrite).")
+            raise RunFolderError(
+                f"output: the data changed since the run in {output} began. Start it anew (--overwrite)."
+            )
         changed = [
             f"{name} was {before['settings'].get(name)!r}, now {value!r}"
             for name, value in described["settings"].items()
@@ -224,4 +228,3 @@ def _save_arrays(path, arrays):
     with open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)
     os.replace(temporary, path)
-

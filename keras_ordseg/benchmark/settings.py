@@ -70,21 +70,29 @@ class Settings:
         select(self.methods)
         for name, low in (("epochs", 1), ("batch_size", 1), ("raters", 1), ("band", 0), ("resamples", 10)):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < low:
-                raise ValueError(f"{name}: expected a whole number of at least {low}. Received: {getattr(self, name)}.")
+                raise ValueError(
+                    f"{name}: expected a whole number of at least {low}. Received: {getattr(self, name)}."
+                )
         for name, low in (("size", 8), ("images", 4)):
             value = getattr(self, name)
             if value is not None and value < low:
                 raise ValueError(f"{name}: expected at least {low}. Received: {value}.")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
-            raise ValueError(f"seeds: expected different whole numbers of at least 0. Received: {self.seeds}.")
+            raise ValueError(
+                f"seeds: expected different whole numbers of at least 0. Received: {self.seeds}."
+            )
         if not 0 < self.learning_rate < 10:
-            raise ValueError(f"learning_rate: expected a number above 0 and below 10. Received: {self.learning_rate}.")
+            raise ValueError(
+                f"learning_rate: expected a number above 0 and below 10. Received: {self.learning_rate}."
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout: expected a rate in [0, 1). Received: {self.dropout}.")
         if self.decoder not in _DECODERS:
             raise ValueError(f"decoder: expected one of {_DECODERS}. Received: {self.decoder!r}.")
         if len(self.fractions) != 3:
-            raise ValueError(f"fractions: expected three, for training, validation and test. Received: {self.fractions}.")
+            raise ValueError(
+                f"fractions: expected three, for training, validation and test. Received: {self.fractions}."
+            )
 
     def as_dict(self):
         """The settings as JSON has them."""
@@ -120,13 +128,17 @@ def prepare(settings: Settings, progress=True) -> Prepared:
         arrays = data.load(cases, size=settings.size, fit=settings.fit, progress=progress)
         name, source = Path(settings.data).resolve().name, "a folder of masks"
         if cases.num_absent:
-            notes.append(f"{cases.num_absent} rater files are missing; those raters count as absent for those images.")
+            notes.append(
+                f"{cases.num_absent} rater files are missing; those raters count as absent for those images."
+            )
     if settings.data is not None and settings.images is not None:
         arrays = data.take(arrays, _subset(arrays["group"], settings.images))
     data.check_arrays(arrays)
     num_raters = arrays["ratings"].shape[-1]
     if num_raters == 1:
-        notes.append("There is one rater: levels are 0 and 1, and every method is an ordinary binary model (K = 1).")
+        notes.append(
+            "There is one rater: levels are 0 and 1, and every method is an ordinary binary model (K = 1)."
+        )
     stride = 2 ** (len(settings.filters) - 1)
     odd = [side for side in arrays["image"].shape[1:-1] if side % stride]
     if odd:

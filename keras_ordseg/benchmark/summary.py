@@ -137,7 +137,9 @@ def _draw(settings, prepared, output, methods, cells):
     ordinal = [m for m in methods if m.levels]
     if ordinal:
         m, (rows, columns) = ordinal[-1], _telling_pixels(marks[0])
-        levels = ops.convert_to_numpy(level_probabilities(cells[m.key][0]["pictures"]["y_pred"][0]))[rows, columns]
+        levels = ops.convert_to_numpy(level_probabilities(cells[m.key][0]["pictures"]["y_pred"][0]))[
+            rows, columns
+        ]
         rated = marks[0][rows, columns]
         keep(
             plots.level_distribution(
@@ -152,7 +154,9 @@ def _draw(settings, prepared, output, methods, cells):
             f"How many raters mark: pixels of the most disputed test image ({prepared.test['id'][shown[0]]}).",
         )
     keep(
-        plots.training_curves({m.label: cells[m.key][0]["history"] for m in methods}, quantities=("loss", "brier")),
+        plots.training_curves(
+            {m.label: cells[m.key][0]["history"] for m in methods}, quantities=("loss", "brier")
+        ),
         "training",
         "Training",
         f"Loss and multi-rater Brier score by epoch, seed {seed}.",
@@ -180,9 +184,14 @@ def _telling_pixels(ratings):
 def _export(output, methods, seed):
     """The last ordinal model of the first seed (a binary one where there is none), for TensorFlow Serving."""
     method = ([m for m in methods if m.levels] or methods)[-1]
-    model = keras.saving.load_model(output / "cells" / f"{method.key}-seed{seed}" / "model.keras", compile=False)
+    model = keras.saving.load_model(
+        output / "cells" / f"{method.key}-seed{seed}" / "model.keras", compile=False
+    )
     shutil.rmtree(output / "export", ignore_errors=True)
-    return {"method": method.key, "path": str(Path(serving.export(model, output / "export")).relative_to(output))}
+    return {
+        "method": method.key,
+        "path": str(Path(serving.export(model, output / "export")).relative_to(output)),
+    }
 
 
 def _versions():
@@ -202,8 +211,12 @@ def _commit():
         return None
     try:
         git = ["git", "-C", str(root)]
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        state = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+        head = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        state = subprocess.run(
+            [*git, "status", "--porcelain"], capture_output=True, text=True, check=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
     return head + (" with changes" if state.strip() else "")

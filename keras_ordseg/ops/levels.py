@@ -241,14 +241,15 @@ def scaled_quorum(quorum, counts, num_raters):
     return ops.cast(ops.maximum(whole, 1), counts.dtype)
 
 
-def thinned_readout_logit(logits, counts, readout):
-    """`readout_logit` of the levels thinned to each pixel's own number of raters (`counts`, whole floats)."""
-    logits = as_float(logits)
+def thinned_readout_terms(logits, counts, readout):
+    """`(up, down)` of shape `(..., K+1)`: `logsumexp(up) - logsumexp(down)` is the read-out logit of the levels thinned
+    to each pixel's own number of raters (`counts`, whole floats)."""
     upper, lower = _readout_table(logits.shape[-1] - 1, readout)
     rows = ops.cast(counts, "int32")
-    up = ops.logsumexp(logits + ops.take(_constant(upper, logits), rows, axis=0), axis=-1)
-    down = ops.logsumexp(logits + ops.take(_constant(lower, logits), rows, axis=0), axis=-1)
-    return up - down
+    return (
+        logits + ops.take(_constant(upper, logits), rows, axis=0),
+        logits + ops.take(_constant(lower, logits), rows, axis=0),
+    )
 
 
 def _constant(array, like):

@@ -1,7 +1,9 @@
 """Proper scores of the levels and of the read-outs, per pixel.
 
 Each score has a plain form, for pixels whose K raters all answered, and a thinned one, for pixels that only `n < K`
-of them rated; ratings choose between the two at run time, votes never pay for the choice.
+of them rated; ratings choose between the two at run time, votes never pay for the choice. Each form gives its value
+together with its gradient in closed form, which costs less than differentiating it and keeps automatic
+differentiation out of the choice.
 """
 
 import functools
@@ -15,10 +17,10 @@ from keras_ordseg.ops.levels import (
     level_logits,
     readout_logit,
     scaled_quorum,
-    thinned_readout_logit,
+    thinned_readout_terms,
     thinning_kernel,
 )
-from keras_ordseg.ops.ratings import panel
+from keras_ordseg.ops.ratings import panel, resolve_quorum
 
 _NORMALIZATIONS = ("levels", "thresholds", "sum")
 
@@ -71,34 +73,76 @@ def rps_of_panel(p, logits, normalization="levels"):
 
 
 def choose(p, plain, thinned, logits):
-    """`plain(votes, logits)`, or `thinned(votes, counts, logits)` when some pixel lacks an answer of the K."""
+    """A score of the logits with its own gradient, thinned where some pixel lacks an answer of the K.
+
+    Args:
+        p: A `Panel`.
+        plain: `(votes, logits) -> (value, gradient)`.
+        thinned: `(votes, counts, logits) -> (value, gradient)`.
+        logits: Level logits `(batch, *spatial, K+1)`.
+
+    Returns:
+        Values `(batch, *spatial)`.
+    """
+
+    @ops.custom_gradient
+    def score(logits, votes, *counts_and_complete):
+        if counts_and_complete:
+            counts, complete = counts_and_complete
+            value, gradient = ops.cond(
+                complete > 0.5, lambda: plain(votes, logits), lambda: thinned(votes, counts, logits)
+            )
+        else:
+            value, gradient = plain(votes, logits)
+
+        def grad(*args, upstream=None):
+            if upstream is None:
+                (upstream,) = args
+            nothing = [ops.zeros_like(x) for x in (votes, *counts_and_complete)]
+            return (ops.expand_dims(upstream, -1) * gradient, *nothing)
+
+        return value, grad
+
     if p.complete is True:
-        return plain(p.votes, logits)
-    return ops.cond(p.complete, lambda: plain(p.votes, logits), lambda: thinned(p.votes, p.counts, logits))
+        return score(logits, p.votes)
+    return score(logits, p.votes, p.counts, ops.cast(p.complete, logits.dtype))
 
 
 def _rps(votes, logits, extra):
     probabilities = ops.softmax(logits, axis=-1)
     num_raters = logits.shape[-1] - 1
-    total, cumulative = 0.0, 0.0
+    scale = 1.0 if extra is None else 1.0 / (num_raters + extra)
+    total, cumulative, gaps = 0.0, 0.0, []
     for j in range(num_raters):
         cumulative = cumulative + probabilities[..., j]
-        total = total + ops.square(cumulative - ops.cast(votes <= j, logits.dtype))
-    return total if extra is None else total / (num_raters + extra)
+        gaps.append(cumulative - ops.cast(votes <= j, logits.dtype))
+        total = total + ops.square(gaps[-1])
+    slopes, above = [ops.zeros_like(total)], 0.0  # of the score by p_k: twice the sum of the gaps from k on
+    for gap in reversed(gaps):
+        above = above + (2.0 * scale) * gap
+        slopes.append(above)
+    return total * scale, _through_softmax(probabilities, ops.stack(slopes[::-1], axis=-1))
+
+
+def _through_softmax(probabilities, slopes):
+    return probabilities * (slopes - ops.sum(probabilities * slopes, axis=-1, keepdims=True))
 
 
 def _rps_thinned(votes, counts, logits, extra):
     probabilities = ops.softmax(logits, axis=-1)
     num_raters = logits.shape[-1] - 1
-    rows, total = ops.cast(counts, "int32"), 0.0
+    rows, total, slopes = ops.cast(counts, "int32"), 0.0, 0.0
     for j in range(num_raters):
         below = np.zeros((num_raters + 1, num_raters + 1))  # P(V <= j | k, n), rows n
         for n in range(j + 1, num_raters + 1):
             below[n] = thinning_kernel(num_raters, n)[:, : j + 1].sum(-1)
-        cumulative = ops.sum(probabilities * ops.take(_constant(below, logits), rows, axis=0), axis=-1)
-        gap = ops.square(cumulative - ops.cast(votes <= j, logits.dtype))
-        total = total + ops.where(counts > j, gap, ops.zeros_like(gap))
-    return total if extra is None else total / ops.maximum(counts + extra, 1.0)
+        kernel = ops.take(_constant(below, logits), rows, axis=0)
+        gap = ops.sum(probabilities * kernel, axis=-1) - ops.cast(votes <= j, logits.dtype)
+        gap = ops.where(counts > j, gap, ops.zeros_like(gap))
+        total = total + ops.square(gap)
+        slopes = slopes + 2.0 * ops.expand_dims(gap, -1) * kernel
+    scale = ops.ones_like(counts) if extra is None else 1.0 / ops.maximum(counts + extra, 1.0)
+    return total * scale, _through_softmax(probabilities, slopes * ops.expand_dims(scale, -1))
 
 
 def level_cross_entropy(p, logits):
@@ -117,7 +161,8 @@ def level_cross_entropy(p, logits):
 def _level_cross_entropy(votes, logits):
     levels = ops.arange(logits.shape[-1], dtype=logits.dtype)
     hit = ops.cast(ops.equal(ops.expand_dims(votes, -1), levels), logits.dtype)
-    return ops.logsumexp(logits, axis=-1) - ops.sum(hit * logits, axis=-1)
+    value = ops.logsumexp(logits, axis=-1) - ops.sum(hit * logits, axis=-1)
+    return value, ops.softmax(logits, axis=-1) - hit
 
 
 def _level_cross_entropy_thinned(votes, counts, logits):
@@ -129,20 +174,32 @@ def _level_cross_entropy_thinned(votes, counts, logits):
         for n in range(1, size):
             table[n, : n + 1] = np.log(thinning_kernel(size - 1, n).T)
     cell = ops.cast(counts * size + ops.minimum(ops.maximum(votes, 0.0), size - 1.0), "int32")
-    kernel = ops.take(_constant(table.reshape(size * size, size), logits), cell, axis=0)
-    return ops.logsumexp(logits, axis=-1) - ops.logsumexp(logits + kernel, axis=-1)
+    joint = logits + ops.take(_constant(table.reshape(size * size, size), logits), cell, axis=0)
+    value = ops.logsumexp(logits, axis=-1) - ops.logsumexp(joint, axis=-1)
+    return value, ops.softmax(logits, axis=-1) - ops.softmax(joint, axis=-1)
 
 
 def panel_readout_logit(p, logits, readout):
     """`readout_logit`, thinned to the raters present; a binary output's logit is returned as it is."""
-    if logits.shape[-1] == 1 or readout == "expected":
+    if logits.shape[-1] == 1 or readout == "expected" or p.complete is True:
         return readout_logit(logits, readout)
-    return choose(
-        p,
-        lambda v, z: readout_logit(z, readout),
-        lambda v, n, z: thinned_readout_logit(z, n, readout),
-        logits,
-    )
+    quorum = resolve_quorum(readout, logits.shape[-1] - 1)
+
+    def plain(votes, logits):
+        shares = (-_shares(logits[..., :quorum]), _shares(logits[..., quorum:]))
+        return readout_logit(logits, quorum), ops.concatenate(shares, axis=-1)
+
+    def thinned(votes, counts, logits):
+        up, down = thinned_readout_terms(logits, counts, readout)
+        value = ops.logsumexp(up, axis=-1) - ops.logsumexp(down, axis=-1)
+        return value, _shares(up) - _shares(down)
+
+    return choose(p, plain, thinned, logits)
+
+
+def _shares(terms):
+    """The derivative of their logsumexp: a softmax that takes a single term, too."""
+    return ops.exp(terms - ops.logsumexp(terms, axis=-1, keepdims=True))
 
 
 def binary_target(p, readout):

@@ -3,11 +3,14 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from keras import ops
 from scipy.special import logsumexp
 from scipy.stats import hypergeom
 
 from keras_ordseg import ops as kops
-from keras_ordseg.ops.levels import scaled_quorum, thinned_readout_logit
+from keras_ordseg.ops.levels import scaled_quorum
+from keras_ordseg.ops.ratings import panel
+from keras_ordseg.ops.scores import panel_readout_logit
 
 SHAPES = [(2, 5), (2, 4, 3), (1, 3, 4, 2)]
 
@@ -108,8 +111,8 @@ def test_thinning_to_an_impossible_panel(kept):
 def test_thinned_readout_is_the_readout_of_the_thinned_levels(readout, rng):
     num_raters = 5
     z = rng.normal(size=(1, 6, 6)).astype("float32")
-    counts = np.array([[0, 1, 2, 3, 4, 5]], "float32")
-    got = np.asarray(thinned_readout_logit(z, counts, readout))[0]
+    ratings = np.array([[[1] * n + [-1] * (5 - n) for n in range(6)]], "int8")
+    got = np.asarray(panel_readout_logit(panel(ratings, z), ops.convert_to_tensor(z), readout))[0]
     for n in range(1, 6):
         p = softmax64(z[0, n]) @ np.array(
             [[hypergeom.pmf(v, 5, k, n) for v in range(n + 1)] for k in range(6)]

@@ -1,0 +1,295 @@
+"""The command from end to end: what it writes, what it refuses, and that a killed run continues to the same result."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_ordseg.benchmark import METHODS, Settings
+from keras_ordseg.cli import main
+
+TINY = [
+    "--images",
+    "32",
+    "--size",
+    "16",
+    "--epochs",
+    "2",
+    "--batch-size",
+    "8",
+    "--filters",
+    "4,8",
+    "--resamples",
+    "20",
+]
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "keras_ordseg", "benchmark", *map(str, arguments)]
+
+
+def folder_of_masks(path, count=12, raters=3, size=16):
+    """Images of `count` cases, four to a patient, and masks of `raters` raters, as files."""
+    rng = np.random.default_rng(0)
+    path.mkdir()
+    rows = ["id,group"]
+    for i in range(count):
+        mask = np.zeros((raters, size, size), "uint8")
+        for r in range(raters):
+            mask[r, 4 : 9 + r, 5:11] = 255
+        image = np.clip(mask.mean(0) * 0.5 + rng.integers(0, 60, (size, size)), 0, 255).astype("uint8")
+        Image.fromarray(image).save(path / f"{i:03d}_image.png")
+        for r in range(raters):
+            Image.fromarray(mask[r]).save(path / f"{i:03d}_rater{r + 1}.png")
+        rows.append(f"{i:03d},p{i // 2}")
+    (path / "index.csv").write_text("\n".join(rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One run of every method on the embedded data."""
+    output = tmp_path_factory.mktemp("run") / "all"
+    done = subprocess.run(
+        command("--output", output, *TINY, "--methods", ",".join(METHODS)), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return output, done
+
+
+def test_the_run_folder(finished):
+    output, done = finished
+    results = json.loads((output / "results.json").read_text())
+    assert [m["key"] for m in results["methods"]] == list(METHODS)
+    for method in results["methods"]:
+        for metric in results["metrics"]:
+            entry = method["values"][metric["key"]]
+            if metric["key"] == "rps" and not METHODS[method["key"]].levels:
+                assert entry["mean"] is None
+            else:
+                assert np.isfinite(entry["mean"])
+                assert entry["low"] <= entry["mean"] <= entry["high"] or metric["key"].endswith(
+                    ("expected", "majority")
+                )
+        cell = output / "cells" / f"{method['key']}-seed0"
+        assert (cell / "model.keras").is_file()
+        log = (cell / "training.csv").read_text().splitlines()
+        assert log[0].startswith("epoch,")
+        assert len(log) == 3
+        assert not (cell / "epochs").exists()
+    report = (output / "report.html").read_text()
+    assert "AmbiguousShapes" in report
+    assert report.count("data:image/png;base64,") == 7
+    assert 'src="http' not in report
+    assert len(list((output / "figures").glob("*.png"))) == 7
+    assert results["versions"]["keras"]
+    assert results["dataset"]["num_images"] == {"train": 20, "validation": 4, "test": 8}
+    assert (output / results["export"]["path"] / "saved_model.pb").is_file()
+    assert "Hybrid (the paper's)" in done.stdout
+    assert str(output / "report.html") in done.stdout
+    assert "epoch 2/2" in done.stderr  # progress
+    assert "Traceback" not in done.stderr
+
+
+def test_every_method_starts_from_the_same_network_at_the_prior():
+    from keras_ordseg.benchmark.methods import select
+    from keras_ordseg.benchmark.runner import build_model
+    from keras_ordseg.benchmark.settings import prepare
+    from keras_ordseg.ops import readout_probability
+
+    settings = Settings(images=16, size=16, filters=(4, 8))
+    prepared = prepare(settings, progress=False)
+    votes = prepared.train["ratings"].mean()
+    weights = []
+    for method in select(METHODS):
+        model = build_model(method, 7, settings, prepared)
+        p = np.asarray(readout_probability(model(prepared.test["image"]), "expected"))
+        np.testing.assert_allclose(p, votes, rtol=1e-2)
+        weights.append([w.numpy() for w in model.trainable_weights[:-2]])
+    for other in weights[1:]:
+        for a, b in zip(weights[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def values(output):
+    results = json.loads((output / "results.json").read_text())
+    logs = {f.parent.name: f.read_text() for f in output.glob("cells/*/training.csv")}
+    return [m["values"] for m in results["methods"]], logs
+
+
+INTERRUPT = """
+import json, os, sys
+from keras_ordseg.benchmark import Settings, run
+settings = Settings(images=32, size=16, epochs=3, batch_size=8, filters=(4, 8), resamples=20, dropout=0.3)
+base = sys.argv[1]
+run(settings, base + "/whole")
+replace, fired = os.replace, []
+for moment in map(int, sys.argv[2].split(",")):
+    calls = 0
+    def dying(*paths):
+        global calls
+        calls += 1
+        if calls == moment:
+            fired.append(moment)
+            raise KeyboardInterrupt
+        replace(*paths)
+    os.replace = dying
+    try:
+        run(settings, base + f"/at{moment}")
+    except KeyboardInterrupt:
+        pass
+    os.replace = replace
+    run(settings, base + f"/at{moment}", resume=True)
+print(json.dumps(fired))
+"""
+
+
+def test_an_interruption_between_any_two_writes(tmp_path):
+    """Every result is put in place by a rename: the run dies at several of them, and continues to the same numbers.
+
+    Renames of a run: settings (1), then for each training three epochs of two (2-7), model, sums, pictures, cell (8-11).
+    """
+    moments = [2, 5, 8, 11, 14]
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPT, str(tmp_path), ",".join(map(str, moments))],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == moments
+    whole = values(tmp_path / "whole")
+    for moment in moments:
+        assert values(tmp_path / f"at{moment}") == whole, moment
+
+
+def test_a_killed_process(tmp_path):
+    """SIGKILL in the middle of an epoch of dropout and augmentation, then --resume: the same numbers."""
+    flags = [*TINY, "--epochs", "4", "--dropout", "0.3", "--methods", "hybrid"]
+    subprocess.run(command("--output", tmp_path / "whole", *flags), check=True, capture_output=True)
+    process = subprocess.Popen(command("--output", tmp_path / "killed", *flags), stderr=subprocess.DEVNULL)
+    log, patience = tmp_path / "killed/cells/hybrid-seed0/training.csv", time.time() + 120
+    while not log.exists() and time.time() < patience:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "killed/cells/hybrid-seed0/cell.json").exists()
+    subprocess.run(
+        command("--output", tmp_path / "killed", *flags, "--resume"), check=True, capture_output=True
+    )
+    assert values(tmp_path / "killed") == values(tmp_path / "whole")
+
+
+def refused(capsys, *arguments):
+    """The one message of a command that refuses before training, with exit code 2 and no traceback."""
+    assert main(["benchmark", *map(str, arguments)]) == 2
+    message = capsys.readouterr().err
+    assert message.count("keras-ordseg: ") == 1
+    assert "Traceback" not in message
+    return message
+
+
+def test_what_happens_to_an_earlier_run(finished, capsys, tmp_path):
+    output, _ = finished
+    flags = ["--output", output, *TINY, "--methods", ",".join(METHODS)]
+    assert "--resume" in refused(capsys, *flags)
+    assert "exclude each other" in refused(capsys, *flags, "--resume", "--overwrite")
+    assert "other settings: epochs was 2, now 3" in refused(capsys, *flags, "--epochs", 3, "--resume")
+    assert (output / "results.json").is_file()
+    (tmp_path / "thesis.txt").write_text("mine")
+    message = refused(capsys, "--output", tmp_path, *TINY, "--overwrite")
+    assert "does not hold a run" in message
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+    assert "is a file" in refused(capsys, "--output", tmp_path / "thesis.txt", *TINY)
+
+
+def test_changed_data_is_not_resumed(finished, capsys, monkeypatch):
+    output, _ = finished
+    path = output / "settings.json"
+    before = path.read_text()
+    path.write_text(before.replace('"fingerprint": "', '"fingerprint": "0'))
+    message = refused(capsys, "--output", output, *TINY, "--methods", ",".join(METHODS), "--resume")
+    path.write_text(before)
+    assert "the data changed" in message
+
+
+@pytest.mark.parametrize(
+    "flags,message",
+    [
+        (["--methods", "magic"], "methods: expected some of majority_bce"),
+        (["--epochs", "0"], "epochs: expected a whole number of at least 1"),
+        (["--seeds", "1,1"], "seeds: expected different"),
+        (["--learning-rate", "0"], "learning_rate: expected"),
+        (["--dropout", "1"], "dropout: expected"),
+        (["--fractions", "0.5,0.5"], "fractions: expected three"),
+        (["--size", "17"], "size: expected images whose sides are divisible by 8"),
+        (["--size", "4"], "size: expected at least 8"),
+        (["--data", "/nowhere/at/all"], "/nowhere/at/all"),
+    ],
+)
+def test_bad_flags(flags, message, capsys, tmp_path):
+    assert message in refused(capsys, "--output", tmp_path / "run", *flags)
+    assert not (tmp_path / "run").exists()  # nothing was begun
+
+
+def test_bad_folders(capsys, tmp_path):
+    data, output = folder_of_masks(tmp_path / "data"), tmp_path / "run"
+    (tmp_path / "empty").mkdir()
+    message = refused(capsys, "--output", output, "--data", tmp_path / "empty")
+    assert "*_image.png" in message
+    (data / "003_rater2.png").write_bytes(b"not a picture")
+    Image.fromarray(np.full((8, 16), 255, "uint8")).save(data / "005_rater1.png")
+    Image.fromarray(np.arange(256, dtype="uint8").reshape(16, 16)).save(data / "007_rater3.png")
+    message = refused(capsys, "--output", output, "--data", data, "--filters", "4,8")
+    for name in ("003_rater2.png", "005_rater1.png", "007_rater3.png"):  # all of them, not the first
+        assert name in message
+    nan = np.full((16, 16), np.nan, "float32")
+    other = folder_of_masks(tmp_path / "nan")
+    for f in other.glob("*_image.png"):
+        f.unlink()
+    for i in range(12):
+        Image.fromarray(nan if i == 4 else np.full((16, 16), 0.5, "float32")).save(
+            other / f"{i:03d}_image.tif"
+        )
+    message = refused(capsys, "--output", output, "--data", other, "--image", "*_image.tif")
+    assert "004_image.tif" in message
+    assert not output.exists()
+
+
+def test_one_rater_works_and_says_so(tmp_path):
+    data = folder_of_masks(tmp_path / "data", raters=1)
+    done = subprocess.run(
+        command("--output", tmp_path / "run", "--data", data, *TINY[4:]), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "one rater" in done.stderr
+    assert "K = 1" in (tmp_path / "run/report.html").read_text()
+
+
+def test_a_folder_of_masks_with_a_missing_file(tmp_path):
+    data = folder_of_masks(tmp_path / "data")
+    (data / "002_rater3.png").unlink()
+    done = subprocess.run(
+        command("--output", tmp_path / "run", "--data", data, *TINY[4:], "--seeds", "0,1"),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 rater files are missing" in done.stderr or "1 rater file is missing" in done.stderr
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    assert len(results["methods"][0]["values"]["brier"]["seeds"]) == 2
+    assert results["methods"][1]["values"]["brier"]["difference"]["mean"] is not None
+    assert results["dataset"]["num_groups"] == {"train": 4, "validation": 1, "test": 1}
+
+
+def test_help_names_the_methods(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["benchmark", "--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    assert all(key in text for key in METHODS)
