@@ -131,7 +131,7 @@ def _benchmark(arguments) -> int:
     from pathlib import Path
 
     from keras_ordseg import benchmark
-    from keras_ordseg.benchmark.summary import text_table
+    from keras_ordseg.benchmark._report import text_table
 
     try:
         settings = benchmark.Settings(

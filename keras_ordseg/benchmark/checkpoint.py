@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import time
+from io import StringIO
 from pathlib import Path
 
 import keras
@@ -19,6 +20,21 @@ def write_atomically(path, text):
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
+
+
+def write_json(path, content):
+    """Writes JSON atomically; NaN and infinity, which JSON does not have, become null."""
+    write_atomically(path, json.dumps(_finite(content), indent=1, allow_nan=False))
+
+
+def _finite(x):
+    if isinstance(x, dict):
+        return {str(key): _finite(value) for key, value in x.items()}
+    if isinstance(x, (list, tuple)):
+        return [_finite(value) for value in x]
+    if isinstance(x, np.generic):
+        x = x.item()
+    return None if isinstance(x, float) and not np.isfinite(x) else x
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -81,8 +97,6 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def _as_csv(history):
-    from io import StringIO
-
     text = StringIO()
     writer = csv.writer(text)
     writer.writerow(["epoch", *history])

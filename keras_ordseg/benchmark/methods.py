@@ -81,7 +81,7 @@ def select(keys) -> list[Method]:
         ValueError: For an unknown, doubled or missing key.
 
     >>> [m.label for m in select(["hybrid", "soft_bce"])]
-    ['Hybrid (the paper\\'s)', 'Soft-label BCE']
+    ["Hybrid (the paper's)", 'Soft-label BCE']
     """
     keys = list(keys)
     unknown = [key for key in keys if key not in METHODS]

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_ordseg import data
-from keras_ordseg.benchmark.checkpoint import Checkpoint, Progress, write_atomically
+from keras_ordseg.benchmark.checkpoint import Checkpoint, Progress, write_json
 from keras_ordseg.benchmark.evaluation import image_sums
 from keras_ordseg.benchmark.methods import select
 from keras_ordseg.benchmark.settings import Prepared, Settings, prepare
@@ -134,7 +134,7 @@ def _open_folder(output, settings, prepared, overwrite, resume):
                 f"output: the run in {output} has other settings: {'; '.join(changed)}. Resume it with the settings it "
                 "began with, or choose another folder."
             )
-    write_atomically(path, json.dumps(described, indent=1))
+    write_json(path, described)
 
 
 def build_model(method, seed, settings, prepared):
@@ -194,7 +194,7 @@ def _run_cell(method, seed, settings, prepared: Prepared, folder, title, rest, s
         "seconds_per_step": progress.seconds_per_step(),
         "history": checkpoint.history,
     }
-    write_atomically(folder / "cell.json", json.dumps(cell))
+    write_json(folder / "cell.json", cell)
     checkpoint.clear()
 
 
@@ -213,7 +213,7 @@ def picture_cases(ratings, count=3):
     marked, unmarked = (ratings == 1).any(-1), (ratings == 0).any(-1)
     disputed = (marked & unmarked).reshape(len(ratings), -1).sum(-1)
     order = np.argsort(-disputed, kind="stable")[: max(int((disputed > 0).sum()), 1)]
-    places = np.unique(np.round(np.linspace(0, (len(order) - 1) / 2, count)).astype(int))
+    places = np.unique(np.floor(np.linspace(0, len(order) // 2, count)).astype(int))
     return order[places]
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from keras import ops
 
 from keras_ordseg import plots, serving
-from keras_ordseg.benchmark._report import markdown_table, text_table, write_report
-from keras_ordseg.benchmark.checkpoint import write_atomically
+from keras_ordseg.benchmark._report import markdown_table, write_report
+from keras_ordseg.benchmark.checkpoint import write_atomically, write_json
 from keras_ordseg.benchmark.evaluation import figures, group_weights, reliability, tabulate
 from keras_ordseg.benchmark.methods import select
 from keras_ordseg.ops import level_probabilities, readout_probability
@@ -54,7 +54,7 @@ def summarize(settings, prepared, output) -> dict:
                 "description": m.description,
                 "seeds": list(settings.seeds),
                 "parameters": cells[m.key][0]["parameters"],
-                "seconds_per_step": float(np.median([c["seconds_per_step"] for c in cells[m.key]])),
+                "seconds_per_step": _median([c["seconds_per_step"] for c in cells[m.key]]),
                 "values": values[m.key],
             }
             for m in methods
@@ -66,7 +66,7 @@ def summarize(settings, prepared, output) -> dict:
     write_atomically(output / "table.md", markdown_table(results))
     write_report(output, results, pictures)
     results["export"] = _export(output, methods, settings.seeds[0])
-    write_atomically(output / "results.json", json.dumps(results, indent=1, allow_nan=False, default=_plain))
+    write_json(output / "results.json", results)
     return results
 
 
@@ -222,8 +222,7 @@ def _commit():
     return head + (" with changes" if state.strip() else "")
 
 
-def _plain(x):
-    return x.item() if isinstance(x, np.generic) else str(x)
-
-
-__all__ = ["summarize", "text_table"]
+def _median(values):
+    """Of the values that are there: a training that was resumed at its end has no time."""
+    there = [value for value in values if value is not None]
+    return float(np.median(there)) if there else None
