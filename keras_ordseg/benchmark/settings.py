@@ -49,8 +49,8 @@ class Settings:
     methods: tuple[str, ...] = ("majority_bce", "hybrid")
     seeds: tuple[int, ...] = (0,)
     epochs: int = 20
-    batch_size: int = 16
-    learning_rate: float = 2e-3
+    batch_size: int = 8
+    learning_rate: float = 5e-3
     decoder: str = "unet"
     filters: tuple[int, ...] = (8, 16, 32, 64)
     dropout: float = 0.1

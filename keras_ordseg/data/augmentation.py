@@ -11,7 +11,8 @@ class Augmentation:
     `augment(image, ratings, seed)` is a function of its arguments alone: the same seed gives the same result,
     which makes a resumed training exact. Images are sampled bilinearly and every mask takes the nearest
     pixel. What turns in from outside is image 0 and ratings -1 (nobody rated there): no vote is forged. In
-    volumes `(D, H, W, C)` all slices turn alike, in their plane.
+    volumes `(D, H, W, C)` all slices turn alike, in their plane. `rotate` and `scale` interpolate, which smooths noisy
+    images in training and not at test time: leave them at 0 where fine grain tells the classes apart.
 
     Args:
         flip: mirror each spatial axis with probability ½.

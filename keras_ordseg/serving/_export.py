@@ -1,5 +1,6 @@
 """Export for TensorFlow Serving."""
 
+import logging
 import os
 import pathlib
 import shutil
@@ -81,7 +82,13 @@ def _write(model, shape, path):
     archive.track(model)
     signature = [keras.InputSpec(dtype="float32", shape=shape, name="image")]
     archive.add_endpoint("serving_default", serve, input_signature=signature)
-    archive.write_out(str(path), verbose=False)
+    log = logging.getLogger("tensorflow")  # it would name the temporary folder, twice
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        archive.write_out(str(path), verbose=False)
+    finally:
+        log.setLevel(level)
 
 
 def _readouts(logits):

@@ -1,0 +1,102 @@
+"""The core without TensorFlow: the same numbers on JAX, in a process that cannot import TensorFlow."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+OTHER = """
+import importlib.abc, json, sys
+
+class Blocked(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("tensorflow", "keras_cv", "tensorflow_datasets"):
+            raise ImportError(f"{name} is not installed here")
+
+sys.meta_path.insert(0, Blocked())
+import keras_ordseg
+from tests.test_backends import numbers
+json.dump(numbers(), sys.stdout)
+"""
+
+
+def numbers():
+    """Losses, metrics and a fit with `jit_compile=True`, from a fixed seed."""
+    from keras_ordseg import data, layers, losses, metrics, models
+
+    rng = np.random.default_rng(0)
+    z = (rng.normal(size=(3, 8, 8, 5)) * 3).astype("float32")
+    votes = rng.integers(0, 5, (3, 8, 8))
+    ratings = rng.integers(-1, 2, (3, 8, 8, 4)).astype("int8")
+    binary = rng.normal(size=(3, 8, 8, 1)).astype("float32")
+    weight = rng.random((3, 8, 8)).astype("float32")
+    out = {}
+    for y_name, y in (("votes", votes), ("ratings", ratings)):
+        for loss in (
+            losses.RankedProbabilityLoss(),
+            losses.LevelCrossEntropy(),
+            losses.OrdinalSegmentationLoss(),
+            losses.OrdinalSegmentationLoss("expected", "bce_dice"),
+            losses.OrdinalSegmentationLoss(3, "dice"),
+        ):
+            name = f"{type(loss).__name__} {getattr(loss, 'readout', '')}"
+            out[f"{y_name} {name}"] = float(loss(y, z, weight))
+        out[f"{y_name} float16"] = float(loss(y, np.clip(z * 10, -30, 30).astype("float16")))
+        for loss in (losses.MajorityCrossEntropy(num_raters=4), losses.SoftLabelCrossEntropy(num_raters=4)):
+            out[f"{y_name} {type(loss).__name__}"] = float(loss(y, binary))
+        for metric in (
+            metrics.MultiRaterECE(),
+            metrics.MultiRaterECE("majority"),
+            metrics.MultiRaterBrier(),
+            metrics.RankedProbabilityScore(),
+            metrics.ConsensusDice(),
+            metrics.SoftDice(),
+            metrics.MultiRaterDice(),
+        ):
+            if y_name == "ratings" or not isinstance(metric, metrics.MultiRaterDice):
+                metric.update_state(y, z, weight)
+                metric.update_state(y[:1], z[:1])
+                out[
+                    f"{y_name} {metric.name.rstrip('_0123456789')} {metric.readout if hasattr(metric, 'readout') else ''}"
+                ] = float(metric.result())
+    levels = data.level_frequencies(ratings)
+    head = layers.OrdinalHead(4, initial_levels=levels)
+    model = keras.Sequential([keras.Input((8, 8, 5)), head, layers.AgreementReadout()])
+    out["head"] = float(np.asarray(model.predict(z, verbose=0)).sum())
+    ordinal = models.OrdinalSegmenter(
+        models.small_backbone((None, None, 5), filters=(4, 8)), 4, decoder="fpn"
+    )
+    ordinal.compile(
+        "sgd", losses.OrdinalSegmentationLoss(), metrics=[metrics.MultiRaterECE(name="ece")], jit_compile=True
+    )
+    logs = ordinal.fit(z, ratings, verbose=0, epochs=2).history
+    assert np.isfinite([*logs["loss"], *logs["ece"]]).all()
+    p = (rng.random(2**20, dtype="float32") ** 4)[None]
+    votes = (rng.random((1, 2**20), dtype="float32") < p).astype("int8") * 3
+    metric = metrics.MultiRaterECE(from_logits=False, num_raters=3)
+    for a, b in ((0, 10), (10, 700_000), (700_000, 2**20)):
+        metric.update_state(votes[:, a:b], p[:, a:b, None])
+    which = np.minimum((p.astype("float64") * 15).astype("int8"), 14).ravel()
+    gap = np.bincount(which, p.ravel().astype("float64") - votes.ravel() / 3.0, minlength=15)
+    exact = np.abs(gap).sum() / 2**20
+    limit = 1e-6 if keras.backend.backend() == "jax" else 1e-9
+    assert abs(float(metric.result()) - exact) < limit, (float(metric.result()), exact)
+    return out
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_the_same_numbers_without_tensorflow(backend):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    done = subprocess.run([sys.executable, "-c", OTHER], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    other, here = json.loads(done.stdout.splitlines()[-1]), numbers()
+    assert other.keys() == here.keys()
+    for name, value in here.items():
+        np.testing.assert_allclose(other[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
