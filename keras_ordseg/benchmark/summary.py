@@ -13,8 +13,9 @@ from keras import ops
 
 from keras_ordseg import plots, serving
 from keras_ordseg.benchmark._report import markdown_table, write_report
+from keras_ordseg.benchmark.bootstrap import group_weights, tabulate
 from keras_ordseg.benchmark.checkpoint import write_atomically, write_json
-from keras_ordseg.benchmark.evaluation import figures, group_weights, reliability, tabulate
+from keras_ordseg.benchmark.evaluation import figures, reliability
 from keras_ordseg.benchmark.methods import select
 from keras_ordseg.ops import level_probabilities, readout_probability
 

@@ -5,9 +5,10 @@ import numpy as np
 from keras import ops
 
 from keras_ordseg.metrics.base import MultiRaterMetric
-from keras_ordseg.ops.levels import check_readout, readout_probability, scaled_quorum
+from keras_ordseg.ops.levels import check_readout, readout_probability
 from keras_ordseg.ops.overlap import dice_terms, ratio
 from keras_ordseg.ops.sums import ExactSum, wide
+from keras_ordseg.ops.thinning import scaled_quorum
 
 _AVERAGES = ("images", "pixels")
 

@@ -7,11 +7,11 @@ from keras_ordseg.ops.levels import (
     level_probabilities,
     readout_logit,
     readout_probability,
-    thin_levels,
 )
 from keras_ordseg.ops.overlap import dice
 from keras_ordseg.ops.ratings import majority_quorum, votes
 from keras_ordseg.ops.scores import binary_cross_entropy, brier, ranked_probability_score
+from keras_ordseg.ops.thinning import thin_levels
 
 __all__ = [
     "bin_edges",

@@ -1,8 +1,5 @@
 """From level logits to probabilities and read-outs, in log space throughout."""
 
-import functools
-import math
-
 import keras
 import numpy as np
 from keras import ops
@@ -61,8 +58,8 @@ def readout_logit(logits, readout="expected"):
 
     Reference: majority read-out: Riera-Marín et al., *Multi-Rater Calibrated Segmentation Models*, arXiv 2605.02437.
 
-    >>> z = [math.log(0.1), math.log(0.2), math.log(0.7)]      # K = 2: E[k]/K = (0.2 + 2 * 0.7) / 2 = 0.8
-    >>> round(1 / (1 + math.exp(-float(readout_logit(z)))), 4)
+    >>> z = np.log([0.1, 0.2, 0.7])      # K = 2: E[k]/K = (0.2 + 2 * 0.7) / 2 = 0.8
+    >>> round(float(ops.sigmoid(readout_logit(z))), 4)
     0.8
     """
     logits = as_float(logits)
@@ -72,8 +69,8 @@ def readout_logit(logits, readout="expected"):
         return ops.squeeze(logits, axis=-1)
     if readout == "expected":
         rising = np.log(np.arange(1, num_raters + 1))
-        up = ops.logsumexp(logits[..., 1:] + _constant(rising, logits), axis=-1)
-        down = ops.logsumexp(logits[..., :-1] + _constant(rising[::-1], logits), axis=-1)
+        up = ops.logsumexp(logits[..., 1:] + constant(rising, logits), axis=-1)
+        down = ops.logsumexp(logits[..., :-1] + constant(rising[::-1], logits), axis=-1)
         return up - down
     quorum = resolve_quorum(readout, num_raters)
     return ops.logsumexp(logits[..., quorum:], axis=-1) - ops.logsumexp(logits[..., :quorum], axis=-1)
@@ -101,7 +98,7 @@ def readout_probability(y_pred, readout="expected", from_logits=True):
     if num_raters == 0:
         return ops.squeeze(p, axis=-1)
     if readout == "expected":
-        return ops.sum(p * _constant(np.arange(num_raters + 1) / num_raters, p), axis=-1)
+        return ops.sum(p * constant(np.arange(num_raters + 1) / num_raters, p), axis=-1)
     return ops.minimum(ops.sum(p[..., resolve_quorum(readout, num_raters) :], axis=-1), 1.0)
 
 
@@ -155,102 +152,6 @@ def level_logits(y_pred, from_logits=True):
     return y_pred if from_logits else ops.log(ops.maximum(y_pred, 1e-30))
 
 
-@functools.lru_cache(maxsize=64)
-def thinning_kernel(num_raters: int, kept: int) -> np.ndarray:
-    """Hypergeometric kernel `P(v | k, n) = C(k,v) C(K-k,n-v) / C(K,n)`, float64 of shape `(K+1, n+1)`."""
-    total = math.comb(num_raters, kept)
-    return np.array(
-        [
-            [math.comb(k, v) * math.comb(num_raters - k, kept - v) / total for v in range(kept + 1)]
-            for k in range(num_raters + 1)
-        ]
-    )
-
-
-def thin_levels(probabilities, num_raters: int):
-    """Level probabilities of a random sub-panel of `num_raters` of the K raters.
-
-    `P(v) = sum_k p_k C(k,v) C(K-k,n-v) / C(K,n)`: the raters are taken as exchangeable, and their absence as
-    independent of what they would have said.
-
-    Args:
-        probabilities: Level probabilities `(..., K+1)`.
-        num_raters: Number n of raters kept, in 1..K.
-
-    Returns:
-        Level probabilities `(..., n+1)`.
-
-    Raises:
-        ValueError: If `num_raters` is outside 1..K.
-
-    >>> [round(float(p), 4) for p in thin_levels([0.0, 1.0, 0.0], 1)]      # 1 of 2 marks: a coin toss
-    [0.5, 0.5]
-    """
-    p = as_float(probabilities)
-    total = p.shape[-1] - 1
-    if (
-        isinstance(num_raters, bool)
-        or not isinstance(num_raters, (int, np.integer))
-        or not 1 <= num_raters <= total
-    ):
-        raise ValueError(f"num_raters: expected an int in 1..{total}. Received: {num_raters!r}.")
-    if num_raters == total:
-        return p
-    return ops.matmul(p, _constant(thinning_kernel(total, int(num_raters)), p))
-
-
-@functools.lru_cache(maxsize=64)
-def _readout_table(num_raters: int, readout) -> tuple[np.ndarray, np.ndarray]:
-    """`(log P(foreground | k, n), log P(background | k, n))`, each `(K+1, K+1)`, rows n (row 0 as row K)."""
-    levels = np.arange(num_raters + 1)
-    upper = np.zeros((num_raters + 1, num_raters + 1))
-    lower = np.zeros_like(upper)
-    for n in (*range(1, num_raters + 1), 0):
-        kept = n or num_raters
-        kernel = thinning_kernel(num_raters, kept)
-        if readout == "expected":
-            upper[n], lower[n] = levels / num_raters, 1 - levels / num_raters
-        else:
-            q = scaled_quorum(readout, kept, num_raters)
-            upper[n], lower[n] = kernel[:, q:].sum(-1), kernel[:, :q].sum(-1)
-    with np.errstate(divide="ignore"):
-        return np.log(upper), np.log(lower)
-
-
-def scaled_quorum(quorum, counts, num_raters):
-    """The quorum among `counts` of K raters: `ceil(n/2)` for a majority, `ceil(q n / K)` for an int q.
-
-    Args:
-        quorum: `"majority"` or an int in 1..K.
-        counts: Raters that rated: a Python int, or a tensor of whole floats.
-        num_raters: K; may be None for a majority.
-
-    Returns:
-        An int for an int, a float tensor for a tensor; at least 1.
-    """
-    if quorum != "majority":
-        if num_raters is None:
-            raise ValueError(
-                "num_raters: needed to scale an int quorum to the raters present. Pass num_raters=K."
-            )
-        resolve_quorum(quorum, num_raters)
-    top, bottom = (1, 2) if quorum == "majority" else (int(quorum), int(num_raters))
-    if isinstance(counts, int):
-        return max(-(-top * counts // bottom), 1)
-    whole = ops.floor_divide(top * ops.cast(counts, "int32") + (bottom - 1), bottom)
-    return ops.cast(ops.maximum(whole, 1), counts.dtype)
-
-
-def thinned_readout_terms(logits, counts, readout):
-    """`(up, down)` of shape `(..., K+1)`: `logsumexp(up) - logsumexp(down)` is the read-out logit of the levels thinned
-    to each pixel's own number of raters (`counts`, whole floats)."""
-    upper, lower = _readout_table(logits.shape[-1] - 1, readout)
-    rows = ops.cast(counts, "int32")
-    return (
-        logits + ops.take(_constant(upper, logits), rows, axis=0),
-        logits + ops.take(_constant(lower, logits), rows, axis=0),
-    )
-
-
-def _constant(array, like):
+def constant(array, like):
+    """A NumPy array as a tensor of the dtype of `like`."""
     return ops.convert_to_tensor(np.ascontiguousarray(array), dtype=like.dtype)

@@ -11,16 +11,9 @@ import functools
 import numpy as np
 from keras import ops
 
-from keras_ordseg.ops.levels import (
-    _constant,
-    as_float,
-    level_logits,
-    readout_logit,
-    scaled_quorum,
-    thinned_readout_terms,
-    thinning_kernel,
-)
+from keras_ordseg.ops.levels import as_float, constant, level_logits, readout_logit
 from keras_ordseg.ops.ratings import panel, resolve_quorum
+from keras_ordseg.ops.thinning import scaled_quorum, thinned_readout_terms, thinning_kernel
 
 _NORMALIZATIONS = ("levels", "thresholds", "sum")
 
@@ -136,7 +129,7 @@ def _rps_thinned(votes, counts, logits, extra):
         below = np.zeros((num_raters + 1, num_raters + 1))  # P(V <= j | k, n), rows n
         for n in range(j + 1, num_raters + 1):
             below[n] = thinning_kernel(num_raters, n)[:, : j + 1].sum(-1)
-        kernel = ops.take(_constant(below, logits), rows, axis=0)
+        kernel = ops.take(constant(below, logits), rows, axis=0)
         gap = ops.sum(probabilities * kernel, axis=-1) - ops.cast(votes <= j, logits.dtype)
         gap = ops.where(counts > j, gap, ops.zeros_like(gap))
         total = total + ops.square(gap)
@@ -174,7 +167,7 @@ def _level_cross_entropy_thinned(votes, counts, logits):
         for n in range(1, size):
             table[n, : n + 1] = np.log(thinning_kernel(size - 1, n).T)
     cell = ops.cast(counts * size + ops.minimum(ops.maximum(votes, 0.0), size - 1.0), "int32")
-    joint = logits + ops.take(_constant(table.reshape(size * size, size), logits), cell, axis=0)
+    joint = logits + ops.take(constant(table.reshape(size * size, size), logits), cell, axis=0)
     value = ops.logsumexp(logits, axis=-1) - ops.logsumexp(joint, axis=-1)
     return value, ops.softmax(logits, axis=-1) - ops.softmax(joint, axis=-1)
 

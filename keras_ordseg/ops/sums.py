@@ -73,7 +73,9 @@ def segment_sums(values, segments=None, size=1):
         values = wide(values)
         if segments is None:
             return ops.reshape(ops.sum(values), (1, 1))
-        if keras.backend.backend() == "torch":  # Keras' segment_sum adds up in float32 there, whatever the dtype
+        if (
+            keras.backend.backend() == "torch"
+        ):  # Keras' segment_sum adds up in float32 there, whatever the dtype
             zeros = ops.zeros_like(values)
             each = [ops.sum(ops.where(ops.equal(segments, s), values, zeros)) for s in range(size)]
             return ops.expand_dims(ops.stack(each), 0)

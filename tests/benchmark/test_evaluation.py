@@ -1,13 +1,12 @@
 import numpy as np
 import pytest
 
+from keras_ordseg.benchmark.bootstrap import group_weights, tabulate
 from keras_ordseg.benchmark.evaluation import (
     figures,
-    group_weights,
     image_sums,
     region_near_marks,
     reliability,
-    tabulate,
 )
 from keras_ordseg.metrics import (
     ConsensusDice,

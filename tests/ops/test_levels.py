@@ -8,9 +8,9 @@ from scipy.special import logsumexp
 from scipy.stats import hypergeom
 
 from keras_ordseg import ops as kops
-from keras_ordseg.ops.levels import scaled_quorum
 from keras_ordseg.ops.ratings import panel
 from keras_ordseg.ops.scores import panel_readout_logit
+from keras_ordseg.ops.thinning import scaled_quorum
 
 SHAPES = [(2, 5), (2, 4, 3), (1, 3, 4, 2)]
 
