@@ -1,7 +1,6 @@
 """Proper scores of the foreground probability, every rater's answer counted once."""
 
 import keras
-import numpy as np
 
 from keras_ordseg.metrics.base import MeanMetric
 from keras_ordseg.ops.levels import check_readout, readout_probability
@@ -28,6 +27,7 @@ class MultiRaterBrier(MeanMetric):
 
     Reference: Brier, Mon. Weather Rev. 78, 1950.
 
+    >>> import numpy as np
     >>> metric = MultiRaterBrier(from_logits=False, num_raters=2)
     >>> metric.update_state(np.array([[1, 2]]), np.array([[[0.5], [1.0]]]))
     >>> float(metric.result())
