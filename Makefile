@@ -1,5 +1,5 @@
 # make demo   trains, evaluates, reports and exports on the embedded data (real masks: make demo DATA=path)
-# make test   the tests              make test-all   with the slow tier
+# make test   the tests              make test-all   with the slow tier, and the core without TensorFlow on JAX and torch
 # make lint   ruff
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,8 +7,12 @@ BIN := $(VENV)/bin
 DATA ?=
 RUN ?= runs/$(if $(DATA),$(notdir $(patsubst %/,%,$(DATA))),ambiguous_shapes)
 DEMO_FLAGS ?=
+# On Linux a plain torch is a CUDA build of several GB; TORCH="torch --index-url https://download.pytorch.org/whl/cpu" is small
+TORCH ?= torch==2.13.0
+LIGHT := $(VENV)-light
+CORE := tests/ops tests/layers tests/losses tests/metrics tests/raters tests/test_contract.py tests/test_properties.py
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all test-light lint clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -21,6 +25,11 @@ test: $(VENV)/.installed-dev
 test-all: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -n 2 -m "slow or not slow" $(TESTS)
+	$(MAKE) test-light
+
+test-light: $(LIGHT)/.installed
+	KERAS_BACKEND=jax $(LIGHT)/bin/python -m pytest -n 2 $(CORE)
+	KERAS_BACKEND=torch $(LIGHT)/bin/python -m pytest -n 2 $(CORE)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -41,5 +50,16 @@ $(VENV)/.installed-dev: setup.cfg pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e ".[dev,medical]"
 	@touch $@ $(VENV)/.installed
 
+# Without TensorFlow and keras-cv; with the public implementations that tests/losses/test_peers.py compares with
+$(LIGHT)/.installed: setup.cfg pyproject.toml
+	@echo "Installing keras_ordseg without TensorFlow into $(LIGHT) (about 3 GB, once)"
+	$(PYTHON) -m venv $(LIGHT)
+	$(LIGHT)/bin/python -m pip install --quiet --upgrade pip
+	$(LIGHT)/bin/python -m pip install --quiet $(TORCH)
+	$(LIGHT)/bin/python -m pip install --quiet "keras>=3.15" jax scipy pillow matplotlib jinja2 pytest pytest-xdist hypothesis \
+	  scikit-learn SimpleITK coral-pytorch dlordinal monai
+	$(LIGHT)/bin/python -m pip install --quiet --no-deps -e .
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info runs
+	rm -rf $(VENV) $(LIGHT) build dist *.egg-info runs

@@ -10,6 +10,8 @@ import keras
 import numpy as np
 import pytest
 
+from tests import contract
+
 OTHER = """
 import importlib.abc, json, sys
 
@@ -20,35 +22,25 @@ class Blocked(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, Blocked())
 import keras_ordseg
+from tests import contract
 from tests.test_backends import numbers
+for policy, flip in (("float32", 0), ("mixed_bfloat16", 1), ("mixed_float16", 0)):
+    contract.check_training_steps(policy, True, flip)
 json.dump(numbers(), sys.stdout)
 """
 
 
 def numbers():
-    """Losses, metrics and a fit with `jit_compile=True`, from a fixed seed."""
+    """Layers, losses, metrics and a fit with `jit_compile=True`, from a fixed seed."""
     from keras_ordseg import data, layers, losses, metrics, models
 
     rng = np.random.default_rng(0)
     z = (rng.normal(size=(3, 8, 8, 5)) * 3).astype("float32")
     votes = rng.integers(0, 5, (3, 8, 8))
     ratings = rng.integers(-1, 2, (3, 8, 8, 4)).astype("int8")
-    binary = rng.normal(size=(3, 8, 8, 1)).astype("float32")
     weight = rng.random((3, 8, 8)).astype("float32")
-    out = {}
+    out = contract.values()
     for y_name, y in (("votes", votes), ("ratings", ratings)):
-        for loss in (
-            losses.RankedProbabilityLoss(),
-            losses.LevelCrossEntropy(),
-            losses.OrdinalSegmentationLoss(),
-            losses.OrdinalSegmentationLoss("expected", "bce_dice"),
-            losses.OrdinalSegmentationLoss(3, "dice"),
-        ):
-            name = f"{type(loss).__name__} {getattr(loss, 'readout', '')}"
-            out[f"{y_name} {name}"] = float(loss(y, z, weight))
-        out[f"{y_name} float16"] = float(loss(y, np.clip(z * 10, -30, 30).astype("float16")))
-        for loss in (losses.MajorityCrossEntropy(num_raters=4), losses.SoftLabelCrossEntropy(num_raters=4)):
-            out[f"{y_name} {type(loss).__name__}"] = float(loss(y, binary))
         for metric in (
             metrics.MultiRaterECE(),
             metrics.MultiRaterECE("majority"),

@@ -12,7 +12,7 @@ def test_python_blocks(tmp_path, monkeypatch):
     folder_of_masks(tmp_path / "masks")
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     code, space = "\n".join(blocks), {}
     for there, here in (
         ('"path/to/your/masks"', '"masks"'),

@@ -1,9 +1,10 @@
 """What every loss of the package shares: reading `y_true`, the weight of every pixel, the reduction."""
 
 import keras
+import numpy as np
 from keras import ops
 
-from keras_ordseg.ops.levels import as_float, level_logits
+from keras_ordseg.ops.levels import as_float, constant, level_logits
 from keras_ordseg.ops.ratings import Panel, panel
 
 
@@ -17,40 +18,72 @@ class MultiRaterLoss(keras.losses.Loss):
     Args:
         from_logits: Whether `y_pred` holds logits (default) or probabilities.
         num_raters: K; needed only where `y_true` is votes and `y_pred` a binary output.
+        level_weights: None, or weights of the pixels by their level, to lift rare ones: K+1 numbers for the levels
+            0..K, or two, for "nobody marks" and "all mark". In between, and where only n of K raters rated, the weight
+            is interpolated at `v/n`.
         reduction: `"mean_with_sample_weight"` (default) or another of Keras' reductions.
         name, dtype: As for any Keras loss.
     """
 
     def __init__(
-        self, from_logits=True, num_raters=None, reduction="mean_with_sample_weight", name=None, dtype=None
+        self,
+        from_logits=True,
+        num_raters=None,
+        level_weights=None,
+        reduction="mean_with_sample_weight",
+        name=None,
+        dtype=None,
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.from_logits = bool(from_logits)
         self.num_raters = num_raters
+        self.level_weights = _check_level_weights(level_weights)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         y_pred = as_float(y_pred)
-        read = panel(y_true, y_pred, sample_weight, self.num_raters, self.dtype)
+        read = self.weighted(panel(y_true, y_pred, sample_weight, self.num_raters, self.dtype))
         parts = (read.votes, read.counts, read.weights)
         if read.complete is not True:
             parts = (*parts, read.complete)
         return super().__call__(parts, y_pred, sample_weight=read.weights)
 
     def call(self, y_true, y_pred):
-        y_pred = as_float(y_pred)
+        y_pred = ops.cast(y_pred, self.dtype)
         if isinstance(y_true, tuple):  # read by __call__, and cast by Keras
             complete = y_true[3] > 0.5 if len(y_true) == 4 else True
             levels = y_pred.shape[-1] - 1
             read = Panel(*y_true[:3], complete, levels or self.num_raters)
         else:
             read = panel(y_true, y_pred, None, self.num_raters, self.dtype)
-        return self.pixel_loss(read, self._logits(y_pred))
+        return self.pixel_loss(read, self.logits(y_pred))
 
     def pixel_loss(self, panel, logits):
         """One value for each pixel, `(batch, *spatial)`, finite where nobody rated."""
         raise TypeError(f"{type(self).__name__} must define pixel_loss(panel, logits).")
 
-    def _logits(self, y_pred):
+    def pixel_terms(self, panel, logits):
+        """The loss and its terms by name, one value for each pixel: what `metrics.LossTerm` reads."""
+        return {"loss": self.pixel_loss(panel, logits)}
+
+    def weighted(self, panel):
+        """The panel with the level weights in its pixel weights."""
+        if self.level_weights is None:
+            return panel
+        last = len(self.level_weights) - 1
+        if panel.num_raters is not None and last not in (1, panel.num_raters):
+            raise ValueError(
+                f"level_weights: expected {panel.num_raters + 1} numbers, one for each level 0..{panel.num_raters}, or "
+                f"two. Received {last + 1}: {self.level_weights}."
+            )
+        table = constant(np.array(self.level_weights), panel.weights)
+        place = ops.clip(last * panel.votes / ops.maximum(panel.counts, 1.0), 0.0, float(last))
+        lower = ops.minimum(ops.floor(place), last - 1.0)
+        index, part = ops.cast(lower, "int32"), place - lower
+        weight = (1.0 - part) * ops.take(table, index) + part * ops.take(table, index + 1)
+        return panel._replace(weights=panel.weights * weight)
+
+    def logits(self, y_pred):
+        """`y_pred` as logits."""
         if self.from_logits:
             return y_pred
         if y_pred.shape[-1] == 1:
@@ -63,5 +96,27 @@ class MultiRaterLoss(keras.losses.Loss):
             **super().get_config(),
             "from_logits": self.from_logits,
             "num_raters": self.num_raters,
+            "level_weights": self.level_weights,
             "dtype": self.dtype,
         }
+
+
+def _check_level_weights(level_weights):
+    if level_weights is None:
+        return None
+    weights = np.asarray(level_weights, "float64")
+    if weights.ndim != 1 or len(weights) < 2 or not np.isfinite(weights).all() or weights.min() < 0 or not weights.any():
+        raise ValueError(
+            "level_weights: expected K+1 finite numbers of at least 0, not all 0, one for each level, or two, for "
+            f"background and foreground. Received: {level_weights!r}."
+        )
+    return weights.tolist()
+
+
+def check_number(value, argument, above=None, at_least=0.0):
+    """`value` as a float when it is finite and above, or at least, a bound; a ValueError otherwise."""
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not number or not np.isfinite(value) or (value <= above if above is not None else value < at_least):
+        bound = f"above {above:g}" if above is not None else f"of at least {at_least:g}"
+        raise ValueError(f"{argument}: expected a finite number {bound}. Received: {value!r}.")
+    return float(value)

@@ -5,9 +5,11 @@ from keras_ordseg.metrics.calibration import MultiRaterECE
 from keras_ordseg.metrics.ordinal import RankedProbabilityScore
 from keras_ordseg.metrics.overlap import ConsensusDice, MultiRaterDice, SoftDice
 from keras_ordseg.metrics.probability import MultiRaterBrier
+from keras_ordseg.metrics.terms import LossTerm
 
 __all__ = [
     "ConsensusDice",
+    "LossTerm",
     "MultiRaterBrier",
     "MultiRaterDice",
     "MultiRaterECE",

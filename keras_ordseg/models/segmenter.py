@@ -22,7 +22,7 @@ class OrdinalSegmenter(Segmenter):
             in [0, 1], so a keras-cv backbone wants `include_rescaling=False`.
         num_raters: Number of raters K, or a dict `{structure: K}`.
         decoder: `"fpn"` (the paper's, default) or `"unet"`.
-        link: Link of the head, see `OrdinalHead`. Default `"softmax"`.
+        link: Link of the head, `"softmax"` (default), `"cumulative"`, `"nested"` or `"beta_binomial"`, see `OrdinalHead`.
         structures: Names such as `("disc", "cup")`: the output is then a dict `{structure: level logits}`, for which
             Keras takes a dict of losses. Default `None`: one output.
         initial_levels: The K+1 level frequencies of the training data (`data.level_frequencies`) at which the model
@@ -94,6 +94,29 @@ class OrdinalSegmenter(Segmenter):
             "structures": None if structures is None else list(names),
             "initial_levels": _plain(initial_levels, float),
         }
+
+    def levels_for(self, num_raters):
+        """This model for another number of raters: a copy with the same weights. Only for `link="beta_binomial"`.
+
+        Args:
+            num_raters: K of the copy, or a dict by structure; it may be larger than this model's.
+
+        Returns:
+            A new `OrdinalSegmenter`.
+
+        Raises:
+            ValueError: For another link; `ops.thin_levels` reads those for fewer raters.
+        """
+        link = self._settings["link"]
+        if link != "beta_binomial":
+            raise ValueError(
+                f"num_raters: a model with link={link!r} knows only its own K; expected link='beta_binomial', or use "
+                "ops.thin_levels for fewer raters."
+            )
+        config = {**self.get_config(), "num_raters": num_raters, "initial_levels": None}
+        other = type(self).from_config(config)
+        other.set_weights(self.get_weights())
+        return other
 
     def get_config(self):
         return {**super().get_config(), **self._settings}

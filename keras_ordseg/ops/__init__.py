@@ -8,12 +8,14 @@ from keras_ordseg.ops.levels import (
     readout_logit,
     readout_probability,
 )
+from keras_ordseg.ops.links import beta_binomial_levels, ordered_levels
 from keras_ordseg.ops.overlap import dice
 from keras_ordseg.ops.ratings import majority_quorum, votes
 from keras_ordseg.ops.scores import binary_cross_entropy, brier, ranked_probability_score
 from keras_ordseg.ops.thinning import thin_levels
 
 __all__ = [
+    "beta_binomial_levels",
     "bin_edges",
     "bin_index",
     "binary_cross_entropy",
@@ -24,6 +26,7 @@ __all__ = [
     "expected_calibration_error",
     "level_probabilities",
     "majority_quorum",
+    "ordered_levels",
     "ranked_probability_score",
     "readout_logit",
     "readout_probability",

@@ -9,6 +9,8 @@ from keras import ops
 from keras_ordseg.ops.levels import as_float, constant
 from keras_ordseg.ops.ratings import resolve_quorum
 
+_NEVER = -1e30  # the logarithm of 0, but for the infinity, which has no gradient
+
 
 @functools.lru_cache(maxsize=64)
 def thinning_kernel(num_raters: int, kept: int) -> np.ndarray:
@@ -105,3 +107,35 @@ def thinned_readout_terms(logits, counts, readout):
         logits + ops.take(constant(upper, logits), rows, axis=0),
         logits + ops.take(constant(lower, logits), rows, axis=0),
     )
+
+
+def present_levels(panel, logits):
+    """Level logits of the raters present: those of a `Panel`'s pixels, each thinned to its own n raters.
+
+    Complete panels keep their logits to the bit; that is chosen at run time for ratings, and costs votes nothing.
+
+    Args:
+        panel: A `Panel`.
+        logits: Level logits `(batch, *spatial, K+1)`.
+
+    Returns:
+        Level logits `(batch, *spatial, K+1)`, in which the levels above n have probability 0. A pixel that nobody rated
+        keeps its K levels.
+    """
+    if panel.complete is True:
+        return logits
+    return ops.cond(panel.complete, lambda: logits, lambda: _thin_logits(logits, panel.counts))
+
+
+def _thin_logits(logits, counts):
+    size = logits.shape[-1]
+    rows, levels = ops.cast(counts, "int32"), []
+    for v in range(size):
+        ways = np.full((size, size), _NEVER)  # log P(v | k, n), rows n; row 0 as row K
+        for n in range(size):
+            kept = n or size - 1
+            if v <= kept:
+                with np.errstate(divide="ignore"):
+                    ways[n] = np.maximum(np.log(thinning_kernel(size - 1, kept)[:, v]), _NEVER)
+        levels.append(ops.logsumexp(logits + ops.take(constant(ways, logits), rows, axis=0), axis=-1))
+    return ops.stack(levels, axis=-1)
