@@ -10,7 +10,7 @@ DEMO_FLAGS ?=
 # On Linux a plain torch is a CUDA build of several GB; TORCH="torch --index-url https://download.pytorch.org/whl/cpu" is small
 TORCH ?= torch==2.13.0
 LIGHT := $(VENV)-light
-CORE := tests/ops tests/layers tests/losses tests/metrics tests/raters tests/test_contract.py tests/test_properties.py
+CORE := tests/ops tests/layers/test_head.py tests/layers/test_links.py tests/losses tests/test_contract.py
 
 .PHONY: demo test test-all test-light lint clean
 .DELETE_ON_ERROR:
@@ -28,7 +28,7 @@ test-all: $(VENV)/.installed-dev
 	$(MAKE) test-light
 
 test-light: $(LIGHT)/.installed
-	KERAS_BACKEND=jax $(LIGHT)/bin/python -m pytest -n 2 $(CORE)
+	KERAS_BACKEND=jax $(LIGHT)/bin/python -m pytest -n 2 $(CORE) tests/test_backends.py
 	KERAS_BACKEND=torch $(LIGHT)/bin/python -m pytest -n 2 $(CORE)
 
 lint: $(VENV)/.installed-dev

@@ -18,137 +18,20 @@ def main(argv=None) -> int:
     try:
         return arguments.command(arguments)
     except KeyboardInterrupt:
-        print("\ninterrupted; run the same command with --resume to continue", file=sys.stderr)
+        hint = "; run the same command with --resume to continue" if hasattr(arguments, "resume") else ""
+        print(f"\ninterrupted{hint}", file=sys.stderr)
         return 130
 
 
 def _parser():
     from keras_ordseg import __version__
-    from keras_ordseg.benchmark.settings import Settings, describe_methods
+    from keras_ordseg._commands import benchmark, inspect, prepare
 
-    default = Settings()
     parser = argparse.ArgumentParser(
         prog="keras-ordseg", description="Calibrated segmentation models from several experts' masks."
     )
     parser.add_argument("--version", action="version", version=f"keras-ordseg {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    bench = commands.add_parser(
-        "benchmark",
-        help="train, evaluate, compare, report, export",
-        description="Trains each method on the same data and network, evaluates them on images of other patients, and "
-        "writes a report, the models and an export for TensorFlow Serving into a run folder.",
-        epilog="methods:\n" + describe_methods(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = bench.add_argument
-    add("--output", required=True, metavar="FOLDER", help="the run folder")
-    add("--overwrite", action="store_true", help="delete an earlier run there")
-    add("--resume", action="store_true", help="continue an earlier run there")
-    add("--data", metavar="FOLDER", help="images and masks; default: the embedded AmbiguousShapes")
-    add("--image", default=default.image, metavar="PATTERN", help="image files, default %(default)s")
-    add("--ratings", default=default.ratings, metavar="PATTERN", help="mask files, default %(default)s")
-    add("--size", type=int, metavar="PIXELS", help="crop (or --fit resize) the images to this side")
-    add(
-        "--fit",
-        choices=("crop", "resize"),
-        default=default.fit,
-        help="how images come to --size, default %(default)s",
-    )
-    add(
-        "--images",
-        type=int,
-        metavar="N",
-        help="use at most N images (embedded data: generate N, default 320)",
-    )
-    add(
-        "--raters",
-        type=int,
-        default=default.raters,
-        metavar="K",
-        help="of the embedded data, default %(default)s",
-    )
-    add(
-        "--methods",
-        type=_words,
-        default=default.methods,
-        metavar="A,B",
-        help="default majority_bce,hybrid; see below",
-    )
-    add(
-        "--seeds",
-        type=_numbers(int),
-        default=default.seeds,
-        metavar="0,1",
-        help="a training for each, default 0",
-    )
-    add("--epochs", type=int, default=default.epochs, help="default %(default)s")
-    add("--batch-size", type=int, default=default.batch_size, help="default %(default)s")
-    add(
-        "--learning-rate",
-        type=float,
-        default=default.learning_rate,
-        help="where the cosine starts, default %(default)s",
-    )
-    add("--decoder", choices=("unet", "fpn"), default=default.decoder, help="default %(default)s")
-    add(
-        "--filters",
-        type=_numbers(int),
-        default=default.filters,
-        metavar="A,B",
-        help="of the backbone's scales",
-    )
-    add("--dropout", type=float, default=default.dropout, help="before the head, default %(default)s")
-    add("--no-augment", dest="augment", action="store_false", help="no flips, turns, brightness and contrast")
-    add(
-        "--fractions",
-        type=_numbers(float),
-        default=default.fractions,
-        metavar="A,B,C",
-        help="train, validation, test",
-    )
-    add("--split-seed", type=int, default=default.split_seed, help="default %(default)s")
-    add("--band", type=int, default=default.band, metavar="PIXELS", help="near a mark, default %(default)s")
-    add("--resamples", type=int, default=default.resamples, help="of the bootstrap, default %(default)s")
-    add("--citation", help="of the data set, for the report")
-    bench.set_defaults(command=_benchmark)
+    for command in (benchmark, inspect, prepare):
+        command.add(commands)
     return parser
-
-
-def _words(text):
-    return tuple(word for word in text.replace(" ", "").split(",") if word)
-
-
-def _numbers(kind):
-    def parse(text):
-        return tuple(kind(word) for word in _words(text))
-
-    parse.__name__ = "list of numbers"  # argparse names it when a value does not parse
-    return parse
-
-
-def _benchmark(arguments) -> int:
-    from dataclasses import fields
-    from pathlib import Path
-
-    from keras_ordseg import benchmark
-    from keras_ordseg.benchmark._report import text_table
-
-    try:
-        settings = benchmark.Settings(
-            **{f.name: getattr(arguments, f.name) for f in fields(benchmark.Settings)}
-        )
-        prepared = benchmark.start(settings, arguments.output, arguments.overwrite, arguments.resume)
-    except (ValueError, OSError) as error:  # before training, these are the user's to mend
-        print(f"keras-ordseg: {error}", file=sys.stderr)
-        return 2
-    try:
-        results = benchmark.finish(settings, prepared, arguments.output)
-    except benchmark.TrainingError as error:
-        print(f"keras-ordseg: {error}", file=sys.stderr)
-        return 1
-    print(text_table(results))
-    output = Path(arguments.output)
-    print(f"\nReport:   {output / 'report.html'}")
-    print(f"Pictures: {output / 'figures'}")
-    print(f"Export:   {output / results['export']['path']} (TensorFlow Serving)")
-    return 0

@@ -24,10 +24,33 @@ sys.meta_path.insert(0, Blocked())
 import keras_ordseg
 from tests import contract
 from tests.test_backends import numbers
-for policy, flip in (("float32", 0), ("mixed_bfloat16", 1), ("mixed_float16", 0)):
-    contract.check_training_steps(policy, True, flip)
+contract.check_training_steps("mixed_float16", True, 0)
 json.dump(numbers(), sys.stdout)
 """
+
+
+METRICS = {
+    "MultiRaterECE": {},
+    "MultiRaterECE majority": {"readout": "majority"},
+    "MultiRaterECE equal mass": {"binning": "equal_mass", "norm": "l2"},
+    "MultiRaterECE top label": {"confidence": "top_label", "norm": "max"},
+    "MultiRaterBrier": {"num_bins": 4},
+    "MultiRaterNLL": {},
+    "MultiRaterNLL majority": {"readout": "majority"},
+    "MultiRaterAUC": {},
+    "MultiRaterAUC pr": {"curve": "pr"},
+    "RankedProbabilityScore": {},
+    "LevelMAE": {},
+    "QuadraticWeightedKappa": {"num_raters": 4},
+    "ConsensusDice": {},
+    "SoftDice": {},
+    "MultiRaterECE per rater": {"raters": "per_rater"},
+    "MultiRaterDice": {},
+    "MultiRaterDice of one": {"rater": 2},
+    "GeneralizedEnergyDistance": {},
+    "VolumeCRPS": {},
+    "VolumeCRPS empirical": {"distribution": "empirical"},
+}
 
 
 def numbers():
@@ -36,26 +59,16 @@ def numbers():
 
     rng = np.random.default_rng(0)
     z = (rng.normal(size=(3, 8, 8, 5)) * 3).astype("float32")
-    votes = rng.integers(0, 5, (3, 8, 8))
     ratings = rng.integers(-1, 2, (3, 8, 8, 4)).astype("int8")
     weight = rng.random((3, 8, 8)).astype("float32")
     out = contract.values()
-    for y_name, y in (("votes", votes), ("ratings", ratings)):
-        for metric in (
-            metrics.MultiRaterECE(),
-            metrics.MultiRaterECE("majority"),
-            metrics.MultiRaterBrier(),
-            metrics.RankedProbabilityScore(),
-            metrics.ConsensusDice(),
-            metrics.SoftDice(),
-            metrics.MultiRaterDice(),
-        ):
-            if y_name == "ratings" or not isinstance(metric, metrics.MultiRaterDice):
-                metric.update_state(y, z, weight)
-                metric.update_state(y[:1], z[:1])
-                out[
-                    f"{y_name} {metric.name.rstrip('_0123456789')} {metric.readout if hasattr(metric, 'readout') else ''}"
-                ] = float(metric.result())
+    for name, arguments in METRICS.items():
+        metric = getattr(metrics, name.split()[0])(**arguments)
+        metric.update_state(ratings, z, weight)
+        metric.update_state(ratings[:1], z[:1])
+        out[name] = float(metric.result())
+        if name == "MultiRaterBrier":
+            out |= metric.decomposition()
     levels = data.level_frequencies(ratings)
     head = layers.OrdinalHead(4, initial_levels=levels)
     model = keras.Sequential([keras.Input((8, 8, 5)), head, layers.AgreementReadout()])

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from keras import ops
-from scipy.ndimage import distance_transform_edt
 
+from keras_ordseg.data import region
 from keras_ordseg.ops import brier, readout_probability
 from keras_ordseg.ops.binning import bin_edges, bin_index
 from keras_ordseg.ops.overlap import dice
@@ -120,24 +120,6 @@ def figures(has_truth: bool, band: int) -> list[Figure]:
     return table
 
 
-def region_near_marks(ratings, margin: int):
-    """Where a pixel lies within `margin` pixels (Euclidean) of any rater's mark.
-
-    Args:
-        ratings: `(batch, *spatial, K)`.
-        margin: Distance in pixels.
-
-    Returns:
-        Boolean `(batch, *spatial)`; all False for an image that nobody marks.
-    """
-    marked = (np.asarray(ratings) == 1).any(-1)
-    near = np.zeros_like(marked)
-    for i, image in enumerate(marked):
-        if image.any():
-            near[i] = distance_transform_edt(~image) <= margin
-    return near
-
-
 def image_sums(y_pred, ratings, band: int, probability=None) -> dict[str, np.ndarray]:
     """The sums of each image from which every figure follows.
 
@@ -154,7 +136,7 @@ def image_sums(y_pred, ratings, band: int, probability=None) -> dict[str, np.nda
     flat = (len(ratings), -1)
     votes = (ratings == 1).sum(-1).reshape(flat).astype("float64")
     counts = (ratings >= 0).sum(-1).reshape(flat).astype("float64")
-    near = region_near_marks(ratings, band).reshape(flat)
+    near = region(ratings, "union", band).reshape(flat)
     p = {
         r: ops.convert_to_numpy(readout_probability(y_pred, r)).reshape(flat)
         for r in ("expected", "majority")
@@ -162,8 +144,8 @@ def image_sums(y_pred, ratings, band: int, probability=None) -> dict[str, np.nda
     sums = {}
     for readout, values in p.items():
         bins = ops.convert_to_numpy(bin_index(values, NUM_BINS))
-        for prefix, region in (("", 1.0), ("band_", near)):
-            parts = (counts * region, counts * region * values.astype("float64"), votes * region)
+        for prefix, inside in (("", 1.0), ("band_", near)):
+            parts = (counts * inside, counts * inside * values.astype("float64"), votes * inside)
             sums[f"{prefix}ece_{readout}"] = np.concatenate([_by_bin(bins, part) for part in parts], -1)
     rated = counts > 0
     p64 = p["expected"].astype("float64")
@@ -174,7 +156,7 @@ def image_sums(y_pred, ratings, band: int, probability=None) -> dict[str, np.nda
     consensus = _dice(p["majority"] >= 0.5, votes >= quorum, rated)
     sums["consensus_dice"] = _pair(consensus * present, present)
     soft = np.mean(
-        [_dice(p["expected"] > t, votes - t * counts > 1e-4, rated) for t in SOFT_THRESHOLDS], axis=0
+        [_dice(p["expected"] - t > 1e-6, votes - t * counts > 1e-4, rated) for t in SOFT_THRESHOLDS], axis=0
     )
     sums["soft_dice"] = _pair(soft * present, present)
     if y_pred.shape[-1] > 1:

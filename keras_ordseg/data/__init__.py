@@ -7,27 +7,36 @@ from keras_ordseg.data._errors import DataError
 from keras_ordseg.data.arrays import check_arrays, from_arrays, take
 from keras_ordseg.data.augmentation import Augmentation
 from keras_ordseg.data.batching import batches, steps_per_epoch
-from keras_ordseg.data.cases import Case, Cases, find_cases
-from keras_ordseg.data.folder import check, from_folder, load
 from keras_ordseg.data.frequencies import level_frequencies, mean_vote
 from keras_ordseg.data.fusion import fuse
+from keras_ordseg.data.packed import pack
+from keras_ordseg.data.pydataset import PyDataset
+from keras_ordseg.data.readers import check, from_folder, load
+from keras_ordseg.data.regions import region, restrict
 from keras_ordseg.data.splitting import split
+from keras_ordseg.data.table import Case, Cases, cases
+from keras_ordseg.data.unpacked import from_packed
 
 __all__ = [
     "Augmentation",
     "Case",
     "Cases",
     "DataError",
+    "PyDataset",
     "batches",
+    "cases",
     "check",
     "check_arrays",
-    "find_cases",
     "from_arrays",
     "from_folder",
+    "from_packed",
     "fuse",
     "level_frequencies",
     "load",
     "mean_vote",
+    "pack",
+    "region",
+    "restrict",
     "split",
     "steps_per_epoch",
     "take",

@@ -5,16 +5,16 @@ from collections.abc import Mapping
 import numpy as np
 
 from keras_ordseg.data._errors import DataError
-from keras_ordseg.data._targets import check_method, target_of
+from keras_ordseg.data._targets import check_method, fit_weights, target_of, warn_of
 from keras_ordseg.data.arrays import check_arrays
 from keras_ordseg.data.augmentation import Augmentation
-from keras_ordseg.raters._rules import draw_raters, present_raters
+from keras_ordseg.raters._rules import ESTIMATED, draw_raters, present_raters
 
 _ORDER, _RATER = 0, 1
 
 
-def steps_per_epoch(arrays: Mapping[str, np.ndarray], batch_size: int) -> int:
-    """How many batches an epoch of `batches` has; the last may be smaller.
+def steps_per_epoch(source, batch_size: int) -> int:
+    """How many batches an epoch of `batches` (of arrays) or `PyDataset` (of arrays or cases) has; the last may be smaller.
 
     >>> import numpy as np
     >>> from keras_ordseg import data
@@ -23,18 +23,20 @@ def steps_per_epoch(arrays: Mapping[str, np.ndarray], batch_size: int) -> int:
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more, came {batch_size}")
-    return -(-len(arrays["image"]) // batch_size)
+    return -(-len(source["image"] if isinstance(source, Mapping) else source) // batch_size)
 
 
 def batches(
     arrays: Mapping[str, np.ndarray],
     batch_size: int,
-    method: str = "ratings",
+    method: str | int = "ratings",
     shuffle: bool = True,
     augment=None,
     seed: int = 0,
     epochs: int = 1,
     first_epoch: int = 0,
+    progress: bool = False,
+    **options,
 ):
     """The batches of epochs `first_epoch`, …, `epochs - 1`, one after the other.
 
@@ -53,13 +55,16 @@ def batches(
     Args:
         arrays: `"image"` and `"ratings"`, as `load` returns them; checked by `check_arrays`.
         batch_size: images per batch; the last batch of an epoch may be smaller.
-        method: the target, see `fuse`. `"soft"` has sample weights when a pixel may have no answer.
+        method: the target, see `fuse`. Soft targets have sample weights when a pixel may have no answer. `"staple"` and
+            `"dawid_skene"` are fitted to each image once, before the first batch; the target follows augmentation.
         shuffle: whether every epoch has its own order; False keeps the order of the arrays.
         augment: `Augmentation`, or any function `(image, ratings, seed) -> (image, ratings)` of TensorFlow
             tensors that draws from `seed`, int32 `(2,)`, alone.
         seed: 0 or above.
         epochs: number of the last epoch, plus 1.
         first_epoch: number of the first epoch.
+        progress: whether that fit counts on the standard error stream.
+        options: of `method`, see `fuse`.
 
     Returns:
         A `tf.data.Dataset` of `(images, targets)` of known length.
@@ -68,6 +73,7 @@ def batches(
         DataError: see `check_arrays`; absent raters with `method="votes"`.
         ValueError: another method; epochs below 1; `"votes"` with an augmentation that turns in pixels from
             outside, which nobody rated.
+        TypeError: an option that the method does not have.
 
     >>> from keras_ordseg import data, datasets
     >>> arrays = datasets.ambiguous_shapes(5, size=16, num_raters=3)
@@ -76,7 +82,6 @@ def batches(
     """
     import tensorflow as tf
 
-    check_method(method)
     steps = steps_per_epoch({"image": arrays.get("image", ())}, batch_size)
     if not 0 <= first_epoch < epochs or seed < 0:
         raise ValueError(
@@ -84,13 +89,18 @@ def batches(
             f"first_epoch={first_epoch}, seed={seed}"
         )
     check_arrays(arrays)
+    check_method(method, arrays["ratings"].shape[-1], options)
     image, ratings = np.asarray(arrays["image"], np.float32), np.asarray(arrays["ratings"], np.int8)
     voids = getattr(augment, "makes_voids", augment is not None)
-    _check_votes(method, arrays, ratings, augment)
+    check_panel(method, arrays, ratings, augment)
     weighted = voids or bool((ratings.max(axis=-1) < 0).any())
-    order, raters = _plan(ratings, method, shuffle, seed, range(first_epoch, epochs))
+    fitted = np.zeros((len(image), 0))
+    if method in ESTIMATED:
+        fitted, fits = fit_weights(ratings, method, progress=progress, **options)
+        warn_of(fits, method)
+    order, raters = plan(present_raters(ratings), method, shuffle, seed, range(first_epoch, epochs))
     with tf.device("CPU"):  # where tf.data runs
-        images, masks = tf.constant(image), tf.constant(ratings)
+        images, masks, weights = tf.constant(image), tf.constant(ratings), tf.constant(fitted)
 
     def example(epoch, index, rater):
         picture, marks = tf.gather(images, index), tf.gather(masks, index)
@@ -99,7 +109,9 @@ def batches(
         if augment is not None:
             key = tf.random.fold_in(tf.stack([tf.constant(seed, tf.int32), epoch]), index)
             picture, marks = augment(picture, marks, key)
-        return target_of(picture, marks, method, weighted)
+        return target_of(
+            picture, marks, method, weighted, tf.gather(weights, index), options.get("restrict")
+        )
 
     def epoch_batches(epoch, indices, drawn):
         rows = tf.data.Dataset.from_tensor_slices((indices, drawn))
@@ -114,13 +126,18 @@ def batches(
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
-def _check_votes(method, arrays, ratings, augment):
+def check_panel(method, arrays, ratings, augment):
+    """Refuse votes of incomplete panels, and single raters of panels that were only counted."""
+    if method == "random" and np.any(arrays.get("anonymous", False)):
+        raise DataError(
+            "method='random' draws one rater, and of these cases only votes are known; use method='votes' or 'soft'"
+        )
     if method != "votes":
         return
     if isinstance(augment, Augmentation) and augment.makes_voids:
         raise ValueError(
-            "method='votes' needs every rater's answer for every pixel, and rotate or scale turn in pixels "
-            "that nobody rated; use method='ratings'"
+            "method='votes' needs every rater's answer for every pixel, and rotate, scale, translate and elastic turn "
+            "in pixels that nobody rated; use method='ratings'"
         )
     absent = np.flatnonzero(ratings.reshape(len(ratings), -1).min(axis=-1) < 0)
     if absent.size:
@@ -129,12 +146,11 @@ def _check_votes(method, arrays, ratings, augment):
         raise DataError.listing(problems, "the arrays (method='ratings' takes absent raters)")
 
 
-def _plan(ratings, method, shuffle, seed, epochs):
-    """The order of the images and the rater drawn for each place, int32 `(epochs, N)`."""
-    count = len(ratings)
+def plan(present, method, shuffle, seed, epochs):
+    """The order of the images and the rater drawn for each place, int32 `(epochs, N)`; `present` is bool `(N, K)`."""
+    count = len(present)
     order = np.tile(np.arange(count, dtype=np.int32), (len(epochs), 1))
     raters = np.zeros_like(order)
-    present = present_raters(ratings) if method == "random" else None
     for row, epoch in enumerate(epochs):
         if shuffle:
             order[row] = np.random.default_rng([seed, epoch, _ORDER]).permutation(count)

@@ -5,6 +5,8 @@ from math import comb
 import numpy as np
 
 from keras_ordseg.data._errors import DataError
+from keras_ordseg.data.readers import read_checked
+from keras_ordseg.data.table import Cases
 from keras_ordseg.raters._rules import checked_ratings, count_votes, vote_table
 
 _STEPS = 500
@@ -20,8 +22,9 @@ def level_frequencies(dataset, num_raters: int | None = None) -> np.ndarray:
     infinite.
 
     Args:
-        dataset: ratings `(N, *spatial, K)`; a dict of arrays with `"ratings"`; or a finite `tf.data.Dataset`
-            of dicts with `"ratings"`, or of `(image, target)` with ratings or votes, batched or not.
+        dataset: ratings `(N, *spatial, K)`; a dict of arrays with `"ratings"`; `Cases`, read one by one; or a
+            finite `tf.data.Dataset` of dicts with `"ratings"`, or of `(image, target)` with ratings or votes,
+            batched or not.
         num_raters: K. Needed for votes; otherwise the last axis of the ratings.
 
     Returns:
@@ -116,9 +119,13 @@ def _targets(dataset):
         for image in dataset:  # image by image: less memory
             yield "ratings", image
         return
+    if isinstance(dataset, Cases):
+        for values in read_checked(dataset):
+            yield "ratings", values["ratings"]
+        return
     if not hasattr(dataset, "as_numpy_iterator"):
         raise ValueError(
-            "dataset must be an array of ratings, a dict of arrays, or a tf.data.Dataset, "
+            "dataset must be an array of ratings, a dict of arrays, Cases, or a tf.data.Dataset, "
             f"came {type(dataset).__name__}"
         )
     if float(dataset.cardinality()) == -1:  # tf.data.INFINITE_CARDINALITY

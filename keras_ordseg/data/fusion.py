@@ -1,27 +1,41 @@
 """Several raters' masks to one target, over a `tf.data.Dataset`."""
 
 import itertools
+import sys
 
 import numpy as np
 
 from keras_ordseg.data._errors import DataError
-from keras_ordseg.data._targets import check_method, target_of
+from keras_ordseg.data._targets import check_method, fit_weights, target_of, warn_of
 from keras_ordseg.data.arrays import case_problems
+from keras_ordseg.raters._rules import ESTIMATED
 
 
-def fuse(dataset, method: str = "ratings", seed: int = 0, first_epoch: int = 0, check: bool = True):
+def fuse(
+    dataset,
+    method: str | int = "ratings",
+    seed: int = 0,
+    first_epoch: int = 0,
+    check: bool = True,
+    progress: bool = False,
+    **options,
+):
     """Turn a dataset of ratings into pairs for `fit`, with the rules of `raters.fuse`.
 
     | method | target of one case | pixels without an answer |
     | --- | --- | --- |
     | `"ratings"` | the ratings, int8 `(*spatial, K)` | -1 |
     | `"votes"` | votes, int32 `(*spatial,)`, for complete panels only | an error |
-    | `"majority"`, `"union"`, `"intersection"` | 1, 0, -1, int8 `(*spatial, 1)` | -1 |
+    | `"majority"`, `"union"`, `"intersection"`, an integer quorum | 1, 0, -1, int8 `(*spatial, 1)` | -1 |
     | `"soft"` | `v/n`, float32 `(*spatial, 1)`, as Keras' own losses take it | weight 0, see below |
+    | `"staple"`, `"dawid_skene"` | probability of foreground, float32 `(*spatial, 1)` | weight 0, see below |
     | `"random"` | one rater's ratings, int8 `(*spatial, 1)`, one who rated this image | -1 |
 
-    `"soft"` has a third element, the sample weight (float32 `(*spatial,)`, 1 where anyone rated), when
-    any pixel of the dataset has no answer at all, or when that is not known because `check=False`.
+    `"soft"`, `"staple"` and `"dawid_skene"` have a third element, the sample weight (float32 `(*spatial,)`, 1 where anyone
+    rated), when any pixel of the dataset has no answer at all, or when that is not known because `check=False`.
+
+    `"staple"` and `"dawid_skene"` are fitted once, now, to each case that the dataset gives; afterwards a case is
+    found by its ratings, in any order. Whatever changes ratings (augmentation) comes after `fuse`, or use `batches`.
 
     `"random"` draws anew each time the dataset is iterated: a draw is a function of `seed`, the number of the
     iteration (from `first_epoch`) and the place of the case. `batches` goes further and makes shuffling and
@@ -34,6 +48,8 @@ def fuse(dataset, method: str = "ratings", seed: int = 0, first_epoch: int = 0, 
         first_epoch: number of the first iteration, for `"random"`.
         check: whether to read the whole dataset once, now, and refuse NaN in images, values that are no
             ratings, and absent raters under `"votes"`, before training starts.
+        progress: whether reading the dataset counts on the standard error stream.
+        options: `prior`, `restrict` (None or `"disputed"`), `tolerance`, `max_iterations`, see `raters.fuse`.
 
     Returns:
         An unbatched dataset of `(image, target)`.
@@ -41,6 +57,7 @@ def fuse(dataset, method: str = "ratings", seed: int = 0, first_epoch: int = 0, 
     Raises:
         DataError: what `check` finds; names the cases.
         ValueError: another method, or a dataset that is batched, infinite or without ratings.
+        TypeError: an option that the method does not have.
 
     >>> from keras_ordseg import data, datasets
     >>> dataset = data.from_arrays(datasets.ambiguous_shapes(4, size=16, num_raters=3))
@@ -50,12 +67,24 @@ def fuse(dataset, method: str = "ratings", seed: int = 0, first_epoch: int = 0, 
     """
     import tensorflow as tf
 
-    check_method(method)
     num_cases = _check_dataset(dataset)
-    weighted = _check_values(dataset, method) if check else True
+    check_method(method, dataset.element_spec["ratings"].shape[-1], options)
+    weighted, weights_of = True, lambda ratings: None
+    if check or method in ESTIMATED:
+        weighted, keys, weights = _read(dataset, method, check, progress, options)
+        weighted = weighted or not check
+        if method in ESTIMATED:
+            weights_of = _lookup(keys, weights)
     if method != "random":
         return dataset.map(
-            lambda case: target_of(case["image"], case["ratings"], method, weighted),
+            lambda case: target_of(
+                case["image"],
+                case["ratings"],
+                method,
+                weighted,
+                weights_of(case["ratings"]),
+                options.get("restrict"),
+            ),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
     epochs = itertools.count(first_epoch)
@@ -96,19 +125,62 @@ def _check_dataset(dataset):
     return num_cases
 
 
-def _check_values(dataset, method):
-    """Raise for every case with bad values; otherwise whether any pixel has no answer."""
-    problems, empty, number = [], False, -1
+def _read(dataset, method, check, progress, options):
+    """Whether any pixel has no answer; and for fitted methods the key and the weights of every case.
+
+    Raises for every case with bad values when they are to be checked.
+    """
+    problems, empty, number, keys, weights, fits = [], False, -1, [], [], []
     for number, case in enumerate(dataset.as_numpy_iterator()):
         name = np.asarray(case.get("id", number)).item()
         name = name.decode() if isinstance(name, bytes) else name
-        found = case_problems(case["image"], case["ratings"])
+        found = case_problems(case["image"], case["ratings"]) if check else []
         if not found and method == "votes" and case["ratings"].min() < 0:
             found = ["a rater is absent, and method='votes' needs all; use method='ratings'"]
+        if not found and method == "random" and np.any(case.get("anonymous", False)):
+            found = ["only votes are known, and method='random' draws one rater; use method='soft'"]
         problems += [f"case {name}: {text}" for text in found]
         empty = empty or bool((case["ratings"].max(axis=-1) < 0).any())
+        if method in ESTIMATED and not problems:
+            row, fit = fit_weights(case["ratings"][None], method, **options)
+            keys.append(_key(case["ratings"]))
+            weights.append(row[0])
+            fits += fit
+        if progress:
+            print(f"\rreading case {number + 1}", end="", file=sys.stderr, flush=True)
+    if progress:
+        print(file=sys.stderr)
     if number < 0:
         raise DataError("the dataset is empty")
     if problems:
         raise DataError.listing(problems, "the dataset")
-    return empty
+    if fits:
+        warn_of(fits, method)
+    return empty, keys, weights
+
+
+def _key(ratings):
+    """A number for the ratings of a case, the same eagerly and in a graph."""
+    import tensorflow as tf
+
+    return tf.strings.to_hash_bucket_fast(tf.io.serialize_tensor(ratings), 2**63 - 1)
+
+
+def _lookup(keys, weights):
+    """A function from the ratings of a case to its weights."""
+    import tensorflow as tf
+
+    rows = dict(zip((int(key) for key in keys), weights, strict=True))  # equal ratings have equal weights
+    keys = tf.constant(list(rows), tf.int64)
+    table = tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(keys, tf.range(len(rows), dtype=tf.int64)), default_value=-1
+    )
+    values = tf.constant(np.stack(list(rows.values())))
+    message = "ratings that were not there when data.fuse read the dataset: fuse before what changes them"
+
+    def weights_of(ratings):
+        row = table.lookup(_key(ratings))
+        with tf.control_dependencies([tf.debugging.assert_non_negative(row, message=message)]):
+            return tf.gather(values, row)
+
+    return weights_of

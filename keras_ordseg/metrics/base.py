@@ -1,11 +1,14 @@
 """What every metric of the package shares: reading `y_true`, impossible values, exact means."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_ordseg.ops.levels import as_float
-from keras_ordseg.ops.ratings import panel
-from keras_ordseg.ops.sums import ExactSum, wide
+from keras_ordseg.ops.ratings import concrete, panel
+from keras_ordseg.ops.sums import ExactSum, pieces, wide
+
+_SLACK = 1e-3  # what a probability may lie outside [0, 1] by rounding
 
 
 class MultiRaterMetric(keras.metrics.Metric):
@@ -32,8 +35,16 @@ class MultiRaterMetric(keras.metrics.Metric):
             y_true: Votes `(batch, *spatial)` or ratings `(batch, *spatial, slots)`.
             y_pred: Level scores `(batch, *spatial, K+1)` or a binary score `(batch, *spatial, 1)`.
             sample_weight: None, or weights of shape `(batch,)` or `(batch, *spatial)`.
+
+        Raises:
+            ValueError: For shapes that do not fit, and for impossible values where they can be read; inside a compiled
+                graph such values make the result NaN.
         """
+        if not self.from_logits:
+            _check_probabilities(y_pred)
         y_pred = as_float(y_pred)
+        if not self.from_logits:
+            self._note(ops.logical_or(y_pred < -_SLACK, y_pred > 1 + _SLACK))
         read = panel(y_true, y_pred, sample_weight, self.num_raters)
         impossible = ops.isnan(read.weights)
         self._note(impossible)
@@ -66,6 +77,24 @@ class MultiRaterMetric(keras.metrics.Metric):
         return {**super().get_config(), "from_logits": self.from_logits, "num_raters": self.num_raters}
 
 
+class PixelMetric(MultiRaterMetric):
+    """Base of metrics that are sums over pixels: a large batch is added piece by piece outside compiled graphs."""
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        cut = pieces(y_true, y_pred, sample_weight)
+        if isinstance(cut, list):
+            super().update_state(*cut[0])
+            return
+        before = {v.path: np.array(ops.convert_to_numpy(v)) for v in self.variables}
+        try:
+            for piece in cut:
+                super().update_state(*piece)
+        except ValueError:  # a bad value in a later piece leaves nothing of the batch behind
+            for v in self.variables:
+                v.assign(before.get(v.path, np.zeros(v.shape)))
+            raise
+
+
 class MeanMetric(MultiRaterMetric):
     """A ratio of exact sums over all pixels: a subclass writes `terms(panel, y_pred)`."""
 
@@ -86,3 +115,22 @@ class MeanMetric(MultiRaterMetric):
 
     def value(self):
         return ops.divide_no_nan(self._top.value(), self._bottom.value())[0]
+
+
+def check_count(value, argument):
+    """Returns `value` as an int when it is one of at least 1; a ValueError that names the argument otherwise."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{argument}: expected an int of at least 1. Received: {value!r}.")
+    return int(value)
+
+
+def _check_probabilities(y_pred):
+    values = concrete(y_pred)
+    if values is None or values.size == 0:
+        return
+    low, high = float(values.min()), float(values.max())
+    if low < -_SLACK or high > 1 + _SLACK:
+        raise ValueError(
+            "y_pred: expected probabilities in [0, 1], because from_logits=False. Received values from "
+            f"{low:g} to {high:g}. Leave from_logits out if the model puts out logits."
+        )

@@ -13,6 +13,17 @@ from keras_ordseg.ops.thinning import scaled_quorum
 _AVERAGES = ("images", "pixels")
 
 
+def require_ratings(y_true, y_pred, metric, advice):
+    """`y_true` as a tensor, or a ValueError where it is votes and the metric has to tell the raters apart."""
+    y_true = ops.convert_to_tensor(y_true)
+    if len(y_true.shape) != len(y_pred.shape):
+        raise ValueError(
+            f"y_true: {type(metric).__name__} expects ratings (batch, *spatial, raters), because votes do not tell "
+            f"which rater marked what. Received votes of shape {tuple(y_true.shape)}. {advice}"
+        )
+    return y_true
+
+
 class _DiceMetric(MultiRaterMetric):
     """Mean of one or more Dice comparisons for each image; a subclass yields `comparisons(panel, y_pred, y_true)`."""
 
@@ -63,10 +74,15 @@ class MultiRaterDice(_DiceMetric):
     The predicted mask is `read-out >= 1/2`. Each rater is compared over the pixels that this rater rated; a rater that
     rated no pixel of an image does not count there. Both masks empty is 1.
 
+    For the value of every rater pass one metric for each, as in
+    `metrics=[MultiRaterDice(rater=r, name=f"dice_{r}") for r in range(K)]`.
+
     Args:
         readout: `"expected"` (default), `"majority"` or an int quorum; a binary output has one read-out only, itself.
         average: `"images"` (default): a mean over images, each weighing what its heaviest pixel does; `"pixels"`: one
             coefficient from the sums over all pixels and raters.
+        rater: None (default): the mean over the raters; or the place of one rater on the last axis of the ratings,
+            0 first: that rater alone, over the images with an answer of this rater.
         from_logits, num_raters, name, dtype: As for every metric of the package, see `MultiRaterMetric`.
 
     Call shapes:
@@ -85,25 +101,33 @@ class MultiRaterDice(_DiceMetric):
     0.8333
     """
 
-    def __init__(self, readout="expected", average="images", **kwargs):
+    def __init__(self, readout="expected", average="images", rater=None, **kwargs):
         super().__init__(average, 1, **kwargs)
         self.readout = check_readout(readout)
+        if rater is not None and (
+            isinstance(rater, bool) or not isinstance(rater, (int, np.integer)) or rater < 0
+        ):
+            raise ValueError(
+                "rater: expected None (the mean over the raters) or a place on the last axis of the ratings, an int "
+                f"of 0 or more. Received: {rater!r}."
+            )
+        self.rater = None if rater is None else int(rater)
 
     def comparisons(self, panel, y_pred, y_true):
-        y_true = ops.convert_to_tensor(y_true)
-        if len(y_true.shape) != len(y_pred.shape):
+        y_true = require_ratings(y_true, y_pred, self, "Use ConsensusDice or SoftDice.")
+        slots = y_true.shape[-1]
+        if self.rater is not None and self.rater >= slots:
             raise ValueError(
-                "y_true: MultiRaterDice expects ratings (batch, *spatial, raters), because votes do not tell which "
-                f"rater marked what. Received votes of shape {tuple(y_true.shape)}. Use ConsensusDice or SoftDice."
+                f"rater: expected a place in 0..{slots - 1}, because y_true has {slots} raters. Received: {self.rater}."
             )
         mask = ops.cast(self.probability(y_pred) >= 0.5, "float32")
-        for rater in range(y_true.shape[-1]):
+        for rater in range(slots) if self.rater is None else [self.rater]:
             answer = y_true[..., rater]
             rated = ops.cast(ops.not_equal(answer, -1), "float32")
             yield mask, ops.cast(ops.equal(answer, 1), "float32"), panel.weights * rated
 
     def get_config(self):
-        return {**super().get_config(), "readout": self.readout}
+        return {**super().get_config(), "readout": self.readout, "rater": self.rater}
 
 
 @keras.saving.register_keras_serializable(package="keras_ordseg")
@@ -157,10 +181,12 @@ class ConsensusDice(_DiceMetric):
 class SoftDice(_DiceMetric):
     """Mean over thresholds t of the Dice coefficient of `p > t` with `v/n > t`, averaged over the images.
 
-    It compares the whole agreement map with the raters', not one mask with another. Both masks empty is 1.
+    It compares the whole agreement map with the raters', not one mask with another. Both masks empty is 1. A vote or a
+    probability that equals a threshold, to 1e-6, does not exceed it.
 
     Args:
-        thresholds: In (0, 1). Default 0.1, 0.2, …, 0.9 as in the QUBIQ challenge; D-Persona uses 0.1, 0.3, …, 0.9.
+        thresholds: In (0, 1). Default 0.1, 0.2, …, 0.9 as in the QUBIQ challenge; MRNet and D-Persona use
+            0.1, 0.3, 0.5, 0.7, 0.9.
         readout: `"expected"` (default), `"majority"` or an int quorum; a binary output has one read-out only, itself.
         average: `"images"` (default): a mean over images, each weighing what its heaviest pixel does; `"pixels"`: the
             mean over thresholds of coefficients from the sums over all pixels.
@@ -200,7 +226,8 @@ class SoftDice(_DiceMetric):
         for t in self.thresholds:
             # v > t n, with room for the rounding of t n: votes are whole, so 3 of 10 does not exceed 0.3
             target = panel.votes - t * panel.counts > 1e-4
-            yield ops.cast(p > t, "float32"), ops.cast(target, "float32"), panel.weights
+            # the same room for p: a model that is certain of 1 rater in 5 does not exceed 0.2 by a rounding of the sigmoid
+            yield ops.cast(p - t > 1e-6, "float32"), ops.cast(target, "float32"), panel.weights
 
     def get_config(self):
         return {**super().get_config(), "thresholds": self.thresholds, "readout": self.readout}

@@ -236,4 +236,5 @@ def brier(votes, counts, probability):
     >>> round(float(brier(1.0, 2.0, 0.5)), 4)
     0.5
     """
+    votes, counts, probability = as_float(votes), as_float(counts), as_float(probability)
     return votes * ops.square(1.0 - probability) + (counts - votes) * ops.square(probability)

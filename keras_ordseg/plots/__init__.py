@@ -6,8 +6,9 @@ the figure. Nothing goes through `pyplot`: no window opens, no global state chan
 """
 
 from keras_ordseg.plots._agreement import agreement_map
+from keras_ordseg.plots._contact_sheet import contact_sheet
 from keras_ordseg.plots._levels import level_distribution
 from keras_ordseg.plots._reliability import reliability_diagram
 from keras_ordseg.plots._training import training_curves
 
-__all__ = ["agreement_map", "level_distribution", "reliability_diagram", "training_curves"]
+__all__ = ["agreement_map", "contact_sheet", "level_distribution", "reliability_diagram", "training_curves"]

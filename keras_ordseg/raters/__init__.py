@@ -2,5 +2,6 @@
 
 from keras_ordseg.raters.fusion import fuse
 from keras_ordseg.raters.statistics import agreement
+from keras_ordseg.raters.truth import DawidSkene, Staple, dawid_skene, staple
 
-__all__ = ["agreement", "fuse"]
+__all__ = ["DawidSkene", "Staple", "agreement", "dawid_skene", "fuse", "staple"]

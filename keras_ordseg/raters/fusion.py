@@ -2,12 +2,21 @@
 
 import numpy as np
 
-from keras_ordseg.raters._rules import RULES, checked_ratings, count_votes, draw_raters, present_raters
+from keras_ordseg.raters._estimates import foreground, warn_of
+from keras_ordseg.raters._rules import (
+    ESTIMATED,
+    check_method,
+    checked_ratings,
+    count_votes,
+    draw_raters,
+    hard_target,
+    present_raters,
+)
 
-_METHODS = ("votes", "majority", "soft", "random", "union", "intersection")
 
-
-def fuse(ratings, method: str, seed: int | None = None) -> np.ndarray:
+def fuse(
+    ratings, method: str | int, seed: int | None = None, progress: bool = False, **options
+) -> np.ndarray:
     """Fuse the raters of every pixel into one target.
 
     With `v` votes among the `n` raters that rated a pixel:
@@ -16,35 +25,47 @@ def fuse(ratings, method: str, seed: int | None = None) -> np.ndarray:
     | --- | --- | --- | --- |
     | `"votes"` | `v`, int32; every rater must have rated every pixel | `(N, *spatial)` | |
     | `"majority"` | `v >= n/2` (a tie is foreground), int8 | `(N, *spatial, 1)` | -1 |
+    | an integer `q` | `v >= q n/K`, at least `q` of all `K`, int8 | `(N, *spatial, 1)` | -1 |
     | `"union"` | `v > 0`, int8 | `(N, *spatial, 1)` | -1 |
     | `"intersection"` | `v == n`, int8 | `(N, *spatial, 1)` | -1 |
     | `"soft"` | `v/n`, float32 | `(N, *spatial, 1)` | NaN |
     | `"random"` | one rater drawn among those present, int8 | `(N, *spatial, 1)` | -1 |
+    | `"staple"` | probability of foreground by `staple`, image by image, float32 | `(N, *spatial, 1)` | NaN |
+    | `"dawid_skene"` | the same with a prior estimated too (`dawid_skene`, two classes) | `(N, *spatial, 1)` | NaN |
 
     Args:
         ratings: integers `(N, *spatial, K)` of 1, 0 and -1 (did not rate).
         method: one of the above.
         seed: of the draws of `"random"`; another value is an error with the other methods.
+        progress: whether `"staple"` and `"dawid_skene"` count on the standard error stream.
+        options: for `"staple"` its `prior`, `restrict` (an array is `(N, *spatial)`), `tolerance` and `max_iterations`; for
+            `"dawid_skene"` `tolerance` and `max_iterations`.
 
     Returns:
         The target.
 
     Raises:
         ValueError: another method, values that are no ratings, `"votes"` of an incomplete panel.
+        TypeError: an option that the method does not have.
 
     >>> import numpy as np
     >>> from keras_ordseg import raters
     >>> ratings = np.array([[[1, 1, 0], [0, 1, -1], [0, 0, 1]]])
     >>> raters.fuse(ratings, "majority")[0, :, 0].tolist()
     [1, 1, 0]
+    >>> raters.fuse(ratings, 3)[0, :, 0].tolist()
+    [0, 0, 0]
     >>> raters.fuse(ratings, "soft")[0, :, 0].round(2)
     array([0.67, 0.5 , 0.33], dtype=float32)
     """
-    if method not in _METHODS:
-        raise ValueError(f"method must be one of {', '.join(map(repr, _METHODS))}, came {method!r}")
+    ratings = checked_ratings(ratings)
+    check_method(method, ratings.shape[-1], options)
     if seed is not None and method != "random":
         raise ValueError(f"seed belongs to method='random'; method={method!r} draws nothing")
-    ratings = checked_ratings(ratings)
+    if method in ESTIMATED:
+        probability, fits = foreground(ratings, method, progress=progress, **options)
+        warn_of(fits, method)
+        return probability[..., None]
     if method == "random":
         present = present_raters(ratings)
         if not present.any(axis=-1).all():
@@ -63,4 +84,4 @@ def fuse(ratings, method: str, seed: int | None = None) -> np.ndarray:
     if method == "soft":
         shares = np.divide(votes, counts, out=np.full(votes.shape, np.nan), where=counts > 0)
         return shares.astype(np.float32)[..., None]
-    return RULES[method](votes, counts, np.where).astype(np.int8)[..., None]
+    return hard_target(votes, counts, method, ratings.shape[-1], np.where).astype(np.int8)[..., None]

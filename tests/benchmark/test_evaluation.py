@@ -2,12 +2,8 @@ import numpy as np
 import pytest
 
 from keras_ordseg.benchmark.bootstrap import group_weights, tabulate
-from keras_ordseg.benchmark.evaluation import (
-    figures,
-    image_sums,
-    region_near_marks,
-    reliability,
-)
+from keras_ordseg.benchmark.evaluation import figures, image_sums, reliability
+from keras_ordseg.data import region
 from keras_ordseg.metrics import (
     ConsensusDice,
     MultiRaterBrier,
@@ -30,7 +26,7 @@ def test_the_table_holds_what_the_metrics_say(channels, rng):
     z, ratings = made(rng, channels)
     if channels == 1:
         ratings = np.abs(ratings)  # the quorum of absent raters is the levels' affair
-    near = region_near_marks(ratings, 2)
+    near = region(ratings, "union", 2)
     assert 0 < near.mean() < 1
     inside = np.where(near[..., None], ratings, -1).astype("int8")
     table = figures(False, 2)
@@ -66,15 +62,6 @@ def test_error_to_the_truth(rng):
     sums = image_sums(np.zeros((1, 4, 4, 1), "float32"), np.zeros((1, 4, 4, 3), "int8"), 1, truth)
     (column,) = [f for f in figures(True, 1) if f.key == "truth"]
     np.testing.assert_allclose(column.value({k: v.sum(0) for k, v in sums.items()}), 30.0)
-
-
-def test_region_near_marks():
-    """One mark in the middle of 7×7, margin 2: the 13 pixels at a Euclidean distance of at most 2."""
-    ratings = np.full((2, 7, 7, 2), -1, "int8")
-    ratings[0, 3, 3, 1] = 1
-    near = region_near_marks(ratings, 2)
-    assert near[0].sum() == 13
-    assert not near[1].any()
 
 
 def test_resamples_never_split_a_group(rng):

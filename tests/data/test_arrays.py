@@ -87,7 +87,7 @@ def test_files_and_generator_need_no_tensorflow(panel):
     code = f"""
 import sys
 from keras_ordseg import data, datasets, raters
-arrays = data.load(data.find_cases({str(panel)!r}))
+arrays = data.load(data.cases({str(panel)!r}))
 data.check_arrays(arrays)
 data.split(arrays["group"]), data.level_frequencies(arrays), data.mean_vote(arrays), data.Augmentation()
 raters.agreement(datasets.ambiguous_shapes(1, size=16)["ratings"])

@@ -162,7 +162,7 @@ class TestErrors:
         with pytest.raises(data.DataError, match="(?s)2 problems.*case case1: a rater is absent.*case case5"):
             data.batches(arrays, 2, "votes")
         arrays["ratings"] = np.abs(arrays["ratings"])
-        with pytest.raises(ValueError, match="rotate or scale turn in pixels that nobody rated"):
+        with pytest.raises(ValueError, match="translate and elastic turn in pixels that nobody rated"):
             data.batches(arrays, 2, "votes", augment=data.Augmentation(rotate=5))
         assert len(epochs_of(arrays, method="votes", augment=data.Augmentation())) == 1
 
@@ -179,7 +179,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         "kwargs, message",
         [
-            ({"method": "staple"}, "method must be one of .* came 'staple'"),
+            ({"method": "mean"}, "method must be one of .* came 'mean'"),
             ({"batch_size": 0}, "batch_size must be 1 or more, came 0"),
             ({"epochs": 0}, "epochs must be above first_epoch"),
             ({"epochs": 3, "first_epoch": 3}, "came epochs=3, first_epoch=3"),

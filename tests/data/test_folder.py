@@ -15,7 +15,7 @@ def save(path, pixels, **options):
 
 
 def test_arrays(panel):
-    arrays = data.load(data.find_cases(panel))
+    arrays = data.load(data.cases(panel))
     assert {name: (array.shape, array.dtype.name) for name, array in arrays.items() if array.ndim > 1} == {
         "image": ((3, 6, 5, 1), "float32"),
         "ratings": ((3, 6, 5, 2), "int8"),
@@ -28,7 +28,7 @@ def test_arrays(panel):
 
 
 def test_progress_is_shown_on_standard_error(panel, capsys):
-    data.load(data.find_cases(panel), progress=True)
+    data.load(data.cases(panel), progress=True)
     out, err = capsys.readouterr()
     assert out == ""
     assert err.endswith("reading 3/3\n")
@@ -38,7 +38,7 @@ class TestRefused:
     """Each bad file is named, with what is wrong; `check` and `load` say the same."""
 
     def refused(self, path, message, **kwargs):
-        cases = data.find_cases(path, **kwargs)
+        cases = data.cases(path, **kwargs)
         with pytest.raises(data.DataError, match=message):
             data.check(cases)
         with pytest.raises(data.DataError, match=message):
@@ -98,27 +98,30 @@ class TestRefused:
         self.refused(folder(["a_rater1.png"]), "a.jpg: has EXIF orientation 3", image="*.jpg")
 
     def test_other_pixels(self, folder, tmp_path):
-        save(tmp_path / "a.tif", np.zeros((6, 5), np.int32))
-        self.refused(folder(["a_rater1.png"]), "a.tif: pixel format 'I' is not read", image="*.tif")
+        Image.new("LAB", (5, 6)).save(tmp_path / "a.tif")
+        self.refused(folder(["a_rater1.png"]), "a.tif: pixel format 'LAB' is not read", image="*.tif")
+        save(tmp_path / "a.tif", np.full((6, 5), 300, np.int32))
+        self.refused(tmp_path, r"a.tif: the int32 image spans \[300, 300\] .* give window", image="*.tif")
 
     def test_all_problems_at_once_and_twenty_shown(self, folder):
         path = folder([f"{i}_{kind}.png" for i in range(30) for kind in ("image", "rater1")])
         for i in range(25):
             (path / f"{i}_rater1.png").write_bytes(b"no image")
         with pytest.raises(data.DataError) as caught:
-            data.check(data.find_cases(path))
+            data.check(data.cases(path))
         lines = str(caught.value).splitlines()
         assert lines[0].startswith("25 problems in ")
         assert len(lines) == 22
         assert lines[20].startswith("  19_rater1.png: ")
-        assert lines[21] == "  … and 5 more"
+        assert lines[21] == "  … and 5 more (all of them in .problems)"
+        assert len(caught.value.problems) == 25
 
 
 class TestSizes:
     @pytest.fixture
     def mixed(self, folder):
         folder(["a_image.png", "a_rater1.png", "c_image.png", "c_rater1.png"], size=(6, 5))
-        return data.find_cases(folder(["b_image.png", "b_rater1.png"], size=(3, 8)))
+        return data.cases(folder(["b_image.png", "b_rater1.png"], size=(3, 8)))
 
     def test_several_sizes_need_a_size(self, mixed):
         with pytest.raises(
@@ -145,7 +148,7 @@ class TestSizes:
         pixels[:, 2:] = 255
         for name in ("a_image.png", "a_rater1.png"):
             save(tmp_path / name, pixels)
-        cases = data.find_cases(tmp_path)
+        cases = data.cases(tmp_path)
         double = data.load(cases, size=8, fit="resize")
         np.testing.assert_array_equal(double["ratings"][0, ..., 0], np.kron(pixels > 0, np.ones((2, 2))))
         assert 0 < double["image"][0, 0, 3, 0] < double["image"][0, 0, 4, 0] < 1

@@ -22,7 +22,7 @@ class TestPixelFormats:
 
     def read(self, folder, name="a.png"):
         folder(["a_rater1.png"], size=(2, 2))
-        return data.load(data.find_cases(folder([]), image="*" + name[1:]))["image"][0]
+        return data.load(data.cases(folder([]), image="*" + name[1:]))["image"][0]
 
     @pytest.mark.parametrize("extension, exact", [("png", True), ("tif", True), ("jpg", False)])
     def test_8_bit(self, folder, tmp_path, extension, exact):
@@ -64,7 +64,7 @@ class TestPixelFormats:
 
 class TestMasks:
     def read(self, folder, name="a_rater1.png"):
-        cases = data.find_cases(folder(["a_image.png"]), ratings="*_rater{r}." + name.split(".")[1])
+        cases = data.cases(folder(["a_image.png"]), ratings="*_rater{r}." + name.split(".")[1])
         return data.load(cases)["ratings"][0, ..., 0]
 
     @pytest.mark.parametrize(

@@ -181,8 +181,11 @@ def test_impossible_values_make_it_nan_and_stay(where, rng):
     [
         ({"num_bins": 0}, "num_bins: expected an int"),
         ({"num_bins": 2.5}, "num_bins: expected an int"),
-        ({"raters": "mean"}, "raters: expected 'pooled'"),
+        ({"raters": "mean"}, "raters: expected one of"),
         ({"readout": "soft"}, "readout: expected"),
+        ({"binning": "quantile"}, "binning: expected one of"),
+        ({"norm": 2}, "norm: expected one of"),
+        ({"confidence": "max"}, "confidence: expected one of"),
     ],
 )
 def test_arguments(kwargs, message):

@@ -117,6 +117,47 @@ def test_soft_dice_at_a_vote_that_equals_the_threshold():
     assert score(SoftDice((0.29,), from_logits=False), ratings, np.array([[[0.2]]], "float32")) == 0.0
 
 
+@pytest.mark.parametrize("num_raters", [2, 3, 5, 7, 10])
+def test_soft_dice_of_a_model_that_is_certain_of_the_votes(num_raters):
+    """1 of 5 is no more than 0.2, neither as a vote nor as the read-out of a model that says so."""
+    votes = np.arange(num_raters + 1)[None]
+    z = np.where(votes[..., None] == np.arange(num_raters + 1), 60.0, 0.0).astype("float32")
+    for thresholds in ([k / 10 for k in range(1, 10)], (0.1, 0.3, 0.5, 0.7, 0.9)):
+        assert score(SoftDice(thresholds), votes, z) == 1.0
+        p = (votes / num_raters)[..., None].astype("float32")
+        assert score(SoftDice(thresholds, from_logits=False, num_raters=num_raters), votes, p) == 1.0
+
+
+@pytest.mark.parametrize("average", ["images", "pixels"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_one_rater(shape, average, rng):
+    """A rater's own value; their mean over raters and images is the metric without `rater` where all rated all."""
+    z = rng.normal(size=(*shape, 5)).astype("float32")
+    ratings = rng.integers(0, 2, (*shape, 4)).astype("int8")
+    mask = reference_readout(z, "expected") >= 0.5
+    values = [score(MultiRaterDice(rater=r, average=average), ratings, z) for r in range(4)]
+    for r, value in enumerate(values):
+        if average == "images":
+            expected = np.mean([dice64(mask[i], ratings[i, ..., r]) for i in range(shape[0])])
+        else:
+            expected = dice64(mask, ratings[..., r])
+        np.testing.assert_allclose(value, expected, atol=1e-6)
+    if average == "images":
+        np.testing.assert_allclose(np.mean(values), score(MultiRaterDice(), ratings, z), atol=1e-6)
+
+
+def test_one_rater_counts_only_where_it_rated():
+    """Rater 1 rated half of image 0 and nothing of image 1."""
+    ratings = np.array([[[1, 1], [1, -1]], [[0, -1], [1, -1]]], "int8")
+    p = np.array([[[0.9], [0.1]], [[0.1], [0.9]]], "float32")
+    np.testing.assert_allclose(
+        score(MultiRaterDice(rater=0, from_logits=False), ratings, p), (2 / 3 + 1) / 2, atol=1e-6
+    )
+    assert score(MultiRaterDice(rater=1, from_logits=False), ratings, p) == 1.0
+    with pytest.raises(ValueError, match=r"rater: expected a place in 0\.\.1, because y_true has 2 raters"):
+        MultiRaterDice(rater=2, from_logits=False).update_state(ratings, p)
+
+
 def test_votes_do_not_tell_the_raters_apart():
     with pytest.raises(ValueError, match="y_true: MultiRaterDice expects ratings"):
         MultiRaterDice().update_state(np.zeros((1, 4)), np.zeros((1, 4, 3)))
@@ -130,6 +171,8 @@ def test_votes_do_not_tell_the_raters_apart():
         (lambda: SoftDice(thresholds=()), "thresholds: expected one or more"),
         (lambda: SoftDice(thresholds=(0.5, 1.0)), "thresholds: expected one or more"),
         (lambda: MultiRaterDice(readout="vote"), "readout: expected"),
+        (lambda: MultiRaterDice(rater="mean"), "rater: expected None"),
+        (lambda: MultiRaterDice(rater=-1), "rater: expected None"),
     ],
 )
 def test_arguments(build, message):

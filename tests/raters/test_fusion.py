@@ -15,6 +15,9 @@ RATINGS = np.array([[[1, 1, 1, 0], [1, 0, 1, 0], [-1, -1, 1, -1], [-1, -1, -1, -
         ("majority", "int8", [1, 1, 1, -1]),
         ("union", "int8", [1, 1, 1, -1]),
         ("intersection", "int8", [0, 0, 1, -1]),
+        (1, "int8", [1, 1, 1, -1]),
+        (3, "int8", [1, 0, 1, -1]),
+        (4, "int8", [0, 0, 1, -1]),
         ("soft", "float32", [0.75, 0.5, 1, np.nan]),
     ],
 )
@@ -23,6 +26,17 @@ def test_rules(method, dtype, expected):
     assert result.dtype == dtype
     assert result.shape == (1, 4, 1)
     np.testing.assert_array_equal(result[0, :, 0], expected)
+
+
+def test_quorum_follows_the_answers(rng):
+    """At least q of K is ceil(q n / K) of n; 1 is the union, K the intersection."""
+    ratings = rng.integers(-1, 2, (2, 50, 5)).astype(np.int8)
+    votes, counts = (ratings == 1).sum(-1), (ratings >= 0).sum(-1)
+    for q in range(1, 6):
+        expected = np.where(counts == 0, -1, votes >= np.ceil(q * counts / 5))
+        np.testing.assert_array_equal(raters.fuse(ratings, q)[..., 0], expected)
+    for q, name in ((1, "union"), (5, "intersection")):
+        np.testing.assert_array_equal(raters.fuse(ratings, np.int64(q)), raters.fuse(ratings, name))
 
 
 @pytest.mark.parametrize("shape", [(2, 7), (2, 7, 5), (2, 3, 7, 5)])
@@ -52,12 +66,15 @@ def test_random_draws_a_present_rater_of_the_image(rng):
     [
         (
             RATINGS,
-            "staple",
+            "mean",
             {},
-            "method must be one of 'votes', 'majority', 'soft', 'random', .* came 'staple'",
+            "method must be one of 'votes', 'majority', 'soft', 'random', .* integer quorum, came 'mean'",
         ),
         (RATINGS, "votes", {}, "needs a complete panel; 2 pixels have an absent rater"),
         (RATINGS, "soft", {"seed": 1}, "seed belongs to method='random'"),
+        (RATINGS, 0, {}, "method=0 is a quorum.*: expected 1 to K=4 raters"),
+        (RATINGS, 5, {}, "method=5 is a quorum.*: expected 1 to K=4 raters"),
+        (RATINGS, True, {}, "method must be one of .* came True"),
         (RATINGS + 2, "soft", {}, "ratings must be 1, 0 or -1 .*, came values from 1 to 3"),
         (RATINGS * 1.0, "soft", {}, "ratings must be integers .* came float64"),
         (RATINGS[0, 0], "soft", {}, r"ratings must be \(\*shape, K\) .* came shape \(4,\)"),
@@ -67,3 +84,10 @@ def test_random_draws_a_present_rater_of_the_image(rng):
 def test_errors(ratings, method, kwargs, message):
     with pytest.raises(ValueError, match=message):
         raters.fuse(ratings, method, **kwargs)
+
+
+def test_options_of_another_method():
+    with pytest.raises(TypeError, match="method='soft' does not take prior; it has no options"):
+        raters.fuse(RATINGS, "soft", prior=0.5)
+    with pytest.raises(TypeError, match="'dawid_skene' does not take prior; its options are tolerance, max_it"):
+        raters.fuse(RATINGS, "dawid_skene", prior=0.5)

@@ -1,0 +1,15 @@
+"""The commands of `keras-ordseg`, one file each; they import their rooms when they run."""
+
+
+def words(text):
+    """The words of a comma-separated list."""
+    return tuple(word for word in text.replace(" ", "").split(",") if word)
+
+
+def numbers(kind):
+    """A parser of comma-separated numbers of this kind."""
+    def parse(text):
+        return tuple(kind(word) for word in words(text))
+
+    parse.__name__ = "list of numbers"  # argparse names it when a value does not parse
+    return parse

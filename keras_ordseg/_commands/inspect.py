@@ -1,0 +1,62 @@
+"""`keras-ordseg inspect`: say what a data set holds and how far its raters agree."""
+
+import sys
+
+from keras_ordseg._commands import numbers, words
+
+
+def add(commands):
+    """Adds the command to the parser."""
+    inspect = commands.add_parser(
+        "inspect",
+        help="say what a data set holds and how far its raters agree",
+        description="Checks every file of a data set and says what is there: sizes, raters, who is absent, and how far they "
+        "agree. With --output also as JSON, a page and a contact sheet of images with every rater's outline.",
+    )
+    add = inspect.add_argument
+    add("path", metavar="PATH", help="a folder of images and masks, or a CSV file; see data.cases")
+    add("--image", metavar="PATTERN", help='image files of a folder, default "*_image.png"')
+    add("--ratings", metavar="PATTERN", help='mask files of a folder, default "*_rater{r}.png"')
+    add("--votes", metavar="PATTERN", help="instead of masks, images that count the votes of --num-raters raters")
+    add("--num-raters", type=int, metavar="K", help="of --votes")
+    add("--label", type=numbers(int), metavar="A,B", help="values of the masks that are a mark")
+    add("--void", type=numbers(int), metavar="A,B", help="values of the masks that mean: did not rate")
+    add("--window", metavar="LO,HI", help="values of the images that become 0 and 1, or percentiles as 1%%,99%%")
+    add("--output", metavar="FOLDER", help="write inspection.html, inspection.json and contact_sheet.png there")
+    add("--overwrite", action="store_true", help="replace an earlier inspection there")
+    add("--shown", type=int, default=24, metavar="N", help="images on the contact sheet, default %(default)s")
+    add("--margin", type=int, metavar="PIXELS", help="crop those to their marks and so many pixels around")
+    add("--json", action="store_true", help="print JSON instead of text")
+    inspect.set_defaults(command=_run)
+
+
+def _run(arguments) -> int:
+    import json
+
+    from keras_ordseg import data, inspection
+
+    names = ("image", "ratings", "votes", "num_raters", "label", "void")
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    try:
+        if arguments.window is not None:
+            ends = words(arguments.window)
+            given["window"] = ends if any("%" in end for end in ends) else tuple(map(float, ends))
+        if arguments.output is not None:
+            inspection.check_output(
+                arguments.output, arguments.overwrite, arguments.shown, arguments.margin
+            )
+        cases = data.cases(arguments.path, **given)
+        result = inspection.inspect(cases, progress=sys.stderr.isatty())
+        print(json.dumps(result, indent=1, allow_nan=False) if arguments.json else inspection.text(result))
+        if arguments.output is not None:
+            folder = inspection.write(
+                result, cases, arguments.output, arguments.overwrite, arguments.shown, arguments.margin
+            )
+            print(f"\nReport: {folder / 'inspection.html'}", file=sys.stderr if arguments.json else sys.stdout)
+    except (ValueError, OSError) as error:  # everything here is the user's to mend
+        problems = getattr(error, "problems", ())
+        # DataError shows the first twenty; here all files that are wrong are the answer
+        head = f"{len(problems)} problems in {arguments.path}:" if len(problems) > 1 else str(error)
+        print("\n  ".join([f"keras-ordseg: {head}", *(problems if len(problems) > 1 else ())]), file=sys.stderr)
+        return 2
+    return 0
