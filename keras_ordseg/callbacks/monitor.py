@@ -1,21 +1,15 @@
 """Pictures of the validation images while a model trains."""
 
-import importlib.util
-import io
-import os
-import struct
-import time
-import warnings
 from collections.abc import Mapping
-from pathlib import Path
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_ordseg.callbacks._pictures import Pictures
 from keras_ordseg.metrics import MultiRaterECE
-from keras_ordseg.metrics.base import check_count
 from keras_ordseg.ops import readout_probability
+from keras_ordseg.ops.checks import check_count
 
 
 class AgreementMonitor(keras.callbacks.Callback):
@@ -51,6 +45,7 @@ class AgreementMonitor(keras.callbacks.Callback):
             training starts, for a model whose output does not fit.
         ImportError: If `log_dir` is given and `tensorboard` is not installed.
 
+    >>> import os
     >>> from keras_ordseg import data, datasets, losses, models
     >>> arrays = datasets.ambiguous_shapes(8, num_raters=3, size=16, seed=0)
     >>> model = models.OrdinalSegmenter(models.small_backbone((None, None, 1), filters=(4, 8)), num_raters=3)
@@ -79,13 +74,7 @@ class AgreementMonitor(keras.callbacks.Callback):
                 "folder, log_dir: expected where the pictures go, a folder for PNG files, a TensorBoard folder or both. "
                 "Received neither."
             )
-        if log_dir is not None and importlib.util.find_spec("tensorboard") is None:
-            raise ImportError(
-                "log_dir: pictures for TensorBoard need the package tensorboard. Run "
-                "`pip install keras_ordseg[tensorboard]`, or give folder= for PNG files."
-            )
-        self.folder = None if folder is None else Path(folder)
-        self.log_dir = None if log_dir is None else os.path.join(log_dir, "agreement", structure or "")
+        self._pictures = Pictures(folder, log_dir, structure)
         self.every = check_count(every, "every")
         self.structure = structure
         self.from_logits = bool(from_logits)
@@ -94,7 +83,6 @@ class AgreementMonitor(keras.callbacks.Callback):
         self._arrays = _checked(validation, structure)
         self._rows = _chosen(images, self._arrays["ratings"])
         self._eces = None
-        self._writer = None
 
     def on_train_begin(self, logs=None):
         self._look(min(self.batch_size, len(self._arrays["image"])))  # what does not fit is found before any step
@@ -109,7 +97,7 @@ class AgreementMonitor(keras.callbacks.Callback):
         one = next(iter(reliability.values())) if len(reliability) == 1 else reliability
         pictures, ratings = zip(*(self._drawn(row) for row in self._rows), strict=True)
         names = self._arrays.get("id", np.arange(len(self._arrays["image"])))
-        self._write("reliability", plots.reliability_diagram(one, title=title), epoch)
+        self._pictures.write("reliability", plots.reliability_diagram(one, title=title), epoch)
         figure = plots.agreement_map(
             list(pictures),
             list(ratings),
@@ -117,12 +105,10 @@ class AgreementMonitor(keras.callbacks.Callback):
             row_titles=[str(names[row]) for row in self._rows],
             title=title,
         )
-        self._write("agreement", figure, epoch)
+        self._pictures.write("agreement", figure, epoch)
 
     def on_train_end(self, logs=None):
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        self._pictures.close()
 
     def _look(self, stop):
         """`({label: reliability}, {row: {label: map}})` of the first `stop` images."""
@@ -174,33 +160,6 @@ class AgreementMonitor(keras.callbacks.Callback):
             image, ratings = image[self._slice(row)], ratings[self._slice(row)]
         return image if image.shape[-1] == 3 else image[..., :1], ratings
 
-    def _write(self, name, figure, epoch):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=110)
-        png = buffer.getvalue()
-        try:
-            if self.folder is not None:
-                prefix = f"{self.structure}_" if self.structure else ""
-                _replace(self.folder / f"{prefix}{name}_epoch{epoch + 1:04d}.png", png)
-            if self.log_dir is not None:
-                self._log(name, png, epoch)
-        except OSError as error:
-            warnings.warn(f"AgreementMonitor could not write the picture '{name}': {error}", stacklevel=2)
-
-    def _log(self, name, png, epoch):
-        # TensorBoard's own writer: tf.summary would bring TensorFlow into a JAX or torch process
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-        if self._writer is None:
-            self._writer = EventFileWriter(self.log_dir)
-        width, height = struct.unpack(">II", png[16:24])
-        image = Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
-        summary = Summary(value=[Summary.Value(tag=name, image=image)])
-        self._writer.add_event(Event(wall_time=time.time(), step=epoch, summary=summary))
-        self._writer.flush()  # a training that is killed leaves what was drawn
-
 
 def _checked(validation, structure):
     """The arrays as NumPy arrays, the ratings those of the structure."""
@@ -242,11 +201,3 @@ def _chosen(images, ratings):
     rows = marked if len(marked) else np.arange(len(ratings))
     count = min(check_count(images, "images"), len(rows))
     return [int(row) for row in rows[np.arange(count) * len(rows) // count]]
-
-
-def _replace(path, content):
-    """Writes bytes to a temporary file beside `path`, then renames it: never half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)

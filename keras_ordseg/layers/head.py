@@ -5,15 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_ordseg.layers.links import LINKS
-
-
-def check_num_raters(num_raters, argument="num_raters"):
-    """Returns `num_raters` as an int when it is a whole number of at least 1; a ValueError otherwise."""
-    if isinstance(num_raters, bool) or not isinstance(num_raters, (int, np.integer)) or num_raters < 1:
-        raise ValueError(
-            f"{argument}: expected an int of at least 1, the number of raters K. Received: {num_raters!r}."
-        )
-    return int(num_raters)
+from keras_ordseg.ops.checks import check_num_raters
 
 
 def check_initial_levels(initial_levels, num_raters):

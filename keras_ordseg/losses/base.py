@@ -111,12 +111,3 @@ def _check_level_weights(level_weights):
             f"background and foreground. Received: {level_weights!r}."
         )
     return weights.tolist()
-
-
-def check_number(value, argument, above=None, at_least=0.0):
-    """`value` as a float when it is finite and above, or at least, a bound; a ValueError otherwise."""
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not number or not np.isfinite(value) or (value <= above if above is not None else value < at_least):
-        bound = f"above {above:g}" if above is not None else f"of at least {at_least:g}"
-        raise ValueError(f"{argument}: expected a finite number {bound}. Received: {value!r}.")
-    return float(value)

@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from keras_ordseg.losses.base import MultiRaterLoss, check_number
+from keras_ordseg.losses.base import MultiRaterLoss
+from keras_ordseg.ops.checks import check_number
 from keras_ordseg.ops.levels import check_readout
 from keras_ordseg.ops.scores import binary_cross_entropy, binary_target, panel_readout_logit
 

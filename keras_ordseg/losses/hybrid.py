@@ -3,8 +3,9 @@
 import keras
 from keras import ops
 
-from keras_ordseg.losses.base import MultiRaterLoss, check_number
+from keras_ordseg.losses.base import MultiRaterLoss
 from keras_ordseg.losses.ordinal import RankedProbabilityLoss
+from keras_ordseg.ops.checks import check_number
 from keras_ordseg.ops.levels import check_readout, level_logits
 from keras_ordseg.ops.scores import (
     binary_cross_entropy,
@@ -129,7 +130,7 @@ def _resolve_ordinal(ordinal, normalization):
 def _check_term(loss, argument):
     """A term is read with the arguments of the whole: its own would be ignored."""
     default = MultiRaterLoss()
-    for name in ("from_logits", "level_weights", "reduction"):
+    for name in ("from_logits", "num_raters", "level_weights", "reduction"):
         if getattr(loss, name) != getattr(default, name):
             raise ValueError(
                 f"{argument}: expected a loss without {name}; give {name} to OrdinalSegmentationLoss itself. "

@@ -2,7 +2,8 @@
 
 import keras
 
-from keras_ordseg.losses.base import MultiRaterLoss, check_number
+from keras_ordseg.losses.base import MultiRaterLoss
+from keras_ordseg.ops.checks import check_number
 from keras_ordseg.ops.levels import level_logits
 from keras_ordseg.ops.ordinal_scores import earth_mover, soft_ordinal_cross_entropy, threshold_cross_entropy
 from keras_ordseg.ops.scores import check_normalization, level_cross_entropy, rps_of_panel

@@ -117,13 +117,6 @@ class MeanMetric(MultiRaterMetric):
         return ops.divide_no_nan(self._top.value(), self._bottom.value())[0]
 
 
-def check_count(value, argument):
-    """Returns `value` as an int when it is one of at least 1; a ValueError that names the argument otherwise."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{argument}: expected an int of at least 1. Received: {value!r}.")
-    return int(value)
-
-
 def _check_probabilities(y_pred):
     values = concrete(y_pred)
     if values is None or values.size == 0:

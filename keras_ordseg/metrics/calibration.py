@@ -4,8 +4,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ordseg.metrics.base import PixelMetric, check_count
+from keras_ordseg.metrics.base import PixelMetric
 from keras_ordseg.ops import binning
+from keras_ordseg.ops.checks import check_count
 from keras_ordseg.ops.levels import check_readout, readout_probability
 from keras_ordseg.ops.sums import ExactSum, segment_sums, wide
 

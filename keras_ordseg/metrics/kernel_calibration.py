@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ordseg.metrics.base import PixelMetric, check_count
+from keras_ordseg.metrics.base import PixelMetric
+from keras_ordseg.ops.checks import check_count
 from keras_ordseg.ops.kernel_calibration import kernel_calibration_error
 from keras_ordseg.ops.levels import check_readout, readout_probability
 

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ordseg.metrics.base import MeanMetric, MultiRaterMetric, check_count
+from keras_ordseg.metrics.base import MeanMetric, MultiRaterMetric
+from keras_ordseg.ops.checks import check_count
 from keras_ordseg.ops.decisions import check_decision, decide_level
 from keras_ordseg.ops.levels import level_logits, level_probabilities
 from keras_ordseg.ops.scores import check_normalization, rps_of_panel

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ordseg.metrics.base import MeanMetric, PixelMetric, check_count
+from keras_ordseg.metrics.base import MeanMetric, PixelMetric
 from keras_ordseg.ops.binning import bin_index
+from keras_ordseg.ops.checks import check_count
 from keras_ordseg.ops.levels import (
     as_float,
     check_readout,

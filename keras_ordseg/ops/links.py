@@ -8,6 +8,7 @@ import math
 import numpy as np
 from keras import ops
 
+from keras_ordseg.ops.checks import check_num_raters
 from keras_ordseg.ops.levels import as_float, constant
 
 _NEVER = -1e30  # the logarithm of 0, but for the infinity, which has no gradient
@@ -69,6 +70,9 @@ def beta_binomial_levels(mean_logit, correlation_logit, num_raters: int):
     Returns:
         Level logits `(..., K+1)` whose exponentials sum to 1.
 
+    Raises:
+        ValueError: If `num_raters` is no int of at least 1.
+
     Reference: Skellam, *A probability distribution derived from the binomial distribution by regarding the probability
     of success as variable between the sets of trials*, J. R. Stat. Soc. B 10, 1948.
 
@@ -76,6 +80,7 @@ def beta_binomial_levels(mean_logit, correlation_logit, num_raters: int):
     >>> [round(float(x), 4) for x in p]
     [0.25, 0.25, 0.25, 0.25]
     """
+    num_raters = check_num_raters(num_raters)
     mean = ops.expand_dims(as_float(mean_logit), -1)
     steps = np.log(np.maximum(np.arange(num_raters), 1))
     steps[0] = _NEVER

@@ -59,6 +59,10 @@ def test_the_papers_terms_by_name_are_the_losses(pixels):
             lambda: OrdinalSegmentationLoss(binary=MajorityCrossEntropy(from_logits=False)),
             "binary: expected a loss without from_logits",
         ),
+        (
+            lambda: OrdinalSegmentationLoss(binary=FocalLoss(num_raters=3)),
+            "binary: expected a loss without num_raters",
+        ),
         (lambda: OrdinalSegmentationLoss(binary_weight=-1), "binary_weight: expected a finite number"),
     ],
 )

@@ -38,6 +38,12 @@ def test_ordered_levels_hold_where_differences_of_probabilities_vanish():
     np.testing.assert_allclose(got, [-40.0, -39 + np.log1p(-np.exp(-1)), 0.0], atol=1e-4)
 
 
+def test_narrow_levels_keep_their_probability():
+    """theta = (0, -1e-6): log p_1 = 2 log(1/2) + log(1e-6) = -15.2018; in float32 1 - exp(-1e-6) is off by a per cent."""
+    got = np.asarray(ordered_levels(np.float32(0), np.array([1e-6], "float32")))
+    np.testing.assert_allclose(got, [-np.log(2), 2 * np.log(0.5) + np.log(1e-6), -np.log(2)], atol=1e-5)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("num_raters", [1, 2, 4, 9])
 def test_beta_binomial_is_scipys(shape, num_raters, rng):
@@ -112,3 +118,9 @@ def test_level_logits_are_log_probabilities(rng):
     """No normalisation is missing: softmax changes nothing."""
     z = np.asarray(beta_binomial_levels(rng.normal(size=9).astype("float32"), rng.normal(size=9).astype("float32"), 6))
     np.testing.assert_allclose(log_softmax(z.astype("float64"), -1), z, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_raters", [0, 2.0, True])
+def test_a_panel_that_is_none(num_raters):
+    with pytest.raises(ValueError, match="num_raters: expected an int of at least 1"):
+        beta_binomial_levels(0.0, 0.0, num_raters)
