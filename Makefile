@@ -47,7 +47,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml | $(BIN)/python
 
 $(VENV)/.installed-dev: setup.cfg pyproject.toml | $(BIN)/python
 	@echo "Installing keras_ordseg with TensorFlow and its tests' needs into $(VENV) (about 3 GB, once)"
-	$(BIN)/python -m pip install --quiet -e ".[dev,medical]"
+	$(BIN)/python -m pip install --quiet -e ".[dev,medical,serving,convert]"
 	@touch $@ $(VENV)/.installed
 
 # Without TensorFlow and keras-cv; with the public implementations that tests/losses/test_peers.py compares with
@@ -56,7 +56,7 @@ $(LIGHT)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(LIGHT)
 	$(LIGHT)/bin/python -m pip install --quiet --upgrade pip
 	$(LIGHT)/bin/python -m pip install --quiet $(TORCH)
-	$(LIGHT)/bin/python -m pip install --quiet "keras>=3.15" jax scipy pillow matplotlib jinja2 pytest pytest-xdist hypothesis \
+	$(LIGHT)/bin/python -m pip install --quiet "keras>=3.15" jax scipy pillow matplotlib jinja2 pyyaml pytest pytest-xdist hypothesis \
 	  scikit-learn SimpleITK coral-pytorch dlordinal monai
 	$(LIGHT)/bin/python -m pip install --quiet --no-deps -e .
 	@touch $@

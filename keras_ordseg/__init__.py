@@ -1,7 +1,8 @@
 """Segmentation models whose probability means what several experts would mark.
 
 `ops`, `layers`, `losses`, `metrics` and `models` are there after `import keras_ordseg`, so that `.keras` files load; the
-other rooms (`data`, `datasets`, `raters`, `inspection`, `callbacks`, `serving`, `plots`, `benchmark`) come on first use.
+other rooms (`data`, `datasets`, `raters`, `inspection`, `calibration`, `callbacks`, `serving`, `plots`, `benchmark`) come
+on first use.
 """
 
 import importlib as _importlib
@@ -15,7 +16,7 @@ if _os.path.basename(_sys.argv[0]) == "keras-ordseg" or _sys.orig_argv[1:3] == [
 from keras_ordseg import layers, losses, metrics, models, ops
 
 __version__ = "0.1.0"
-_LAZY = ("benchmark", "callbacks", "data", "datasets", "inspection", "plots", "raters", "serving")
+_LAZY = ("benchmark", "calibration", "callbacks", "data", "datasets", "inspection", "plots", "raters", "serving")
 __all__ = ["layers", "losses", "metrics", "models", "ops", *_LAZY]
 
 

@@ -11,27 +11,28 @@ def main(argv=None) -> int:
         argv: Arguments after the program's name. Default: those of the process.
 
     Returns:
-        The exit code: 0 done, 1 when a training failed, 2 for what the user can mend (said without a traceback),
+        The exit code: 0 done, 1 when a training or an image failed, 2 for what the user can mend (said without a traceback),
         130 when interrupted.
     """
     arguments = _parser().parse_args(argv)
     try:
         return arguments.command(arguments)
     except KeyboardInterrupt:
-        hint = "; run the same command with --resume to continue" if hasattr(arguments, "resume") else ""
-        print(f"\ninterrupted{hint}", file=sys.stderr)
+        resume = "run the same command with --resume to continue" if hasattr(arguments, "resume") else None
+        hint = getattr(arguments, "interrupted", resume)
+        print("\ninterrupted" + (f"; {hint}" if hint else ""), file=sys.stderr)
         return 130
 
 
 def _parser():
     from keras_ordseg import __version__
-    from keras_ordseg._commands import benchmark, inspect, prepare
+    from keras_ordseg._commands import benchmark, export, inspect, predict, prepare
 
     parser = argparse.ArgumentParser(
         prog="keras-ordseg", description="Calibrated segmentation models from several experts' masks."
     )
     parser.add_argument("--version", action="version", version=f"keras-ordseg {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (benchmark, inspect, prepare):
+    for command in (benchmark, export, inspect, predict, prepare):
         command.add(commands)
     return parser

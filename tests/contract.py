@@ -43,6 +43,9 @@ LAYERS = {
     },
     "AgreementReadout": lambda: layers.AgreementReadout(3, "probability", name="readout"),
     "BilinearUpsampling": lambda: layers.BilinearUpsampling(2, name="up"),
+    "TemperatureScaling": lambda: layers.TemperatureScaling(1.7, name="temperature"),
+    "VectorScaling": lambda: layers.VectorScaling([1, 0.5, 2, 1, 1], [0, 0.1, -0.2, 0.3, 0], name="vector"),
+    "IsotonicCalibration": lambda: layers.IsotonicCalibration([([0.1, 0.6, 0.9], [0.0, 0.5, 0.8])] * K, name="isotonic"),
 }
 
 
@@ -65,6 +68,9 @@ def model_of_all(spatial=(6, 4)):
     pool = keras.layers.AveragePooling1D if len(spatial) == 1 else keras.layers.AveragePooling2D
     small = LAYERS["BilinearUpsampling"]()(pool(2)(x))
     maps = [head(x + small) for head in heads]
+    maps.append(layers.NestedLevels(name="inside")([maps[0], maps[2]]))
+    for name in ("TemperatureScaling", "VectorScaling", "IsotonicCalibration"):
+        maps.append(LAYERS[name]()(maps[1]))
     outputs, terms = {}, {}
     for index, (name, build) in enumerate({**LOSSES, **HYBRIDS}.items()):
         scale = keras.layers.Rescaling(1.0 + 0.1 * index, dtype="float32", name=name)  # one output of its own for each

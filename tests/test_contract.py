@@ -20,13 +20,13 @@ POLICIES = ["float32", "mixed_bfloat16", "mixed_float16"]
 
 
 def test_everything_public_is_here():
-    public = {n for n in layers.__all__ if issubclass(getattr(layers, n), keras.layers.Layer)} - AUGMENTATION
+    public = {n for n in layers.__all__ if issubclass(getattr(layers, n), keras.layers.Layer)} - SEVERAL_INPUTS
     assert {name.split()[0] for name in contract.LAYERS} == public
     assert set(contract.LOSSES) == set(losses.__all__) - {"MultiRaterLoss"}
 
 
-# takes an image with its ratings: tests/layers/test_augmentation.py
-AUGMENTATION = {"RatingsAugmentation"}
+# an image with its ratings: tests/layers/test_augmentation.py; two structures: tests/layers/test_nesting.py
+SEVERAL_INPUTS = {"RatingsAugmentation", "NestedLevels"}
 
 
 @pytest.mark.parametrize("spatial", RANKS)

@@ -1,7 +1,6 @@
-"""The quickstart notebook runs from top to bottom, on generated images and on a folder of masks."""
+"""The notebooks run from top to bottom: the quickstart on generated images and on a folder, the volumes on files."""
 
 import base64
-import copy
 import io
 import json
 import pathlib
@@ -13,10 +12,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-NOTEBOOK = ROOT / "examples" / "quickstart.ipynb"
+NOTEBOOKS = ("quickstart", "volumes")
 
-# Run after the notebook's last cell, in its kernel: what the test wants to know of its variables.
-PROBE = """
+# Run after a notebook's last cell, in its kernel: what the test wants to know of its variables.
+QUICKSTART = """
 import json as _json
 
 _k = np.arange(K + 1)
@@ -40,15 +39,41 @@ print(_json.dumps({
 }))
 """
 
+VOLUMES_PROBE = """
+import json as _json
+
+_one, _all = predicted.values()
+_map = nib.load(output / f"{case.id}_agreement.nii.gz")
+print(_json.dumps({
+    "groups": [sorted(set(part.groups)) for part in (train, validation, test)],
+    "epochs": [len(h["loss"]) for h in histories.values()],
+    "losses": [h["loss"] for h in histories.values()],
+    "shapes": {name: p.shape for name, p in predicted.items()},
+    "sums": max(float(np.abs(p.sum(-1) - 1).max()) for p in predicted.values()),
+    "again": float(np.abs(again - _all[0]).max()),
+    "differ": float(np.abs(_one - _all).max()),
+    "table": table,
+    "map": float(np.abs(_map.get_fdata() - again @ np.arange(K + 1) / K).max()),
+    "affine": float(np.abs(_map.affine - scan.affine).max()),
+    "reloaded": float(np.abs(loaded.predict(block, verbose=0) - logits).max()),
+    "served": float(np.abs(answer["levels"] - ops.level_probabilities(logits)).max()),
+    "files": [(output / "ensemble.keras").is_file(), (version / "saved_model.pb").is_file()],
+}))
+"""
+
+
+def read(name):
+    return nbformat.read(ROOT / "examples" / f"{name}.ipynb", as_version=4)
+
+
+@pytest.fixture(params=NOTEBOOKS)
+def notebook(request):
+    return read(request.param)
+
 
 @pytest.fixture
-def notebook():
-    return nbformat.read(NOTEBOOK, as_version=4)
-
-
-@pytest.fixture
-def run(notebook, tmp_path, monkeypatch):
-    """`run(EPOCHS=1)` executes the notebook in an empty folder with these parameters: the probe's answers, pictures."""
+def run(tmp_path, monkeypatch):
+    """`run("volumes", PROBE, EPOCHS=1)` executes a notebook in an empty folder: the probe's answers, pictures."""
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -58,12 +83,12 @@ def run(notebook, tmp_path, monkeypatch):
     work = tmp_path / "work"
     work.mkdir()
 
-    def execute(**parameters):
-        book = copy.deepcopy(notebook)
+    def execute(name, probe, **parameters):
+        book = read(name)
         place = 1 + [is_parameters(cell) for cell in book.cells].index(True)
         lines = [f"{name} = {value!r}" for name, value in parameters.items()]
         book.cells.insert(place, nbformat.v4.new_code_cell("\n".join(lines)))
-        book.cells.append(nbformat.v4.new_code_cell(PROBE))
+        book.cells.append(nbformat.v4.new_code_cell(probe))
         nbclient.NotebookClient(
             book,
             timeout=180,
@@ -93,9 +118,9 @@ def pictures(cell):
     return [Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB") for png in found]
 
 
-def check_pictures(figures):
+def check_pictures(figures, count=5):
     """One picture for each figure cell, neither tiny nor blank."""
-    assert len(figures) == 5
+    assert len(figures) == count
     for name, found in figures.items():
         assert len(found) == 1, name
         assert min(found[0].size) >= 150, name
@@ -174,7 +199,7 @@ def test_uses_the_public_names_only(notebook):
 
 
 def test_runs_on_generated_images(run):
-    found, figures = run(SIZE=32, IMAGES=24, EPOCHS=1, BATCH=8)
+    found, figures = run("quickstart", QUICKSTART, SIZE=32, IMAGES=24, EPOCHS=1, BATCH=8)
     assert found["images"] == [24, 32, 32, 1]
     assert (found["raters"], found["groups"], found["absent"]) == (5, 6, 0)
     check_answers(found, raters=5, size=32)
@@ -183,9 +208,32 @@ def test_runs_on_generated_images(run):
 
 def test_runs_on_a_folder_with_absent_raters(run, tmp_path, rng):
     write_folder(tmp_path / "masks", rng)
-    found, figures = run(DATA=str(tmp_path / "masks"), SIZE=32, EPOCHS=1, BATCH=8)
+    found, figures = run("quickstart", QUICKSTART, DATA=str(tmp_path / "masks"), SIZE=32, EPOCHS=1, BATCH=8)
     assert found["images"] == [14, 32, 32, 3]
     assert (found["raters"], found["groups"]) == (3, 7)
     assert found["absent"] == 2 * 32 * 32
     check_answers(found, raters=3, size=32)
     check_pictures(figures)
+
+
+@pytest.mark.slow
+def test_volumes_run_on_files(run):
+    small = {"VOLUMES": 12, "SIZE": 16, "PATCH": 12, "EPOCHS": 2, "FILTERS": (2, 4), "FLIPS": [0, (1, 2)]}
+    found, figures = run("volumes", VOLUMES_PROBE, **small)
+    assert not set.intersection(*map(set, found["groups"]))
+    assert sum(map(len, found["groups"])) == 3
+    assert found["epochs"] == [2, 2]
+    assert np.isfinite(found["losses"]).all()
+    shape = [4, 16, 16, 16, 6]
+    assert found["shapes"] == {"one model": shape, "ensemble, 3 views": shape}
+    assert found["sums"] < 1e-5
+    assert found["again"] < 1e-6
+    assert found["differ"] > 1e-4
+    for scores in found["table"].values():
+        assert sorted(scores) == ["brier", "dice", "ece", "ece_majority", "from_truth", "volume_crps"]
+        assert np.isfinite(list(scores.values())).all()
+    assert found["map"] < 1e-6
+    assert found["affine"] == 0
+    assert max(found["reloaded"], found["served"]) < 1e-5
+    assert found["files"] == [True, True]
+    check_pictures(figures, count=3)

@@ -12,7 +12,7 @@ def test_python_blocks(tmp_path, monkeypatch):
     folder_of_masks(tmp_path / "masks")
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     code, space = "\n".join(blocks), {}
     for there, here in (
         ('"path/to/your/masks"', '"masks"'),
@@ -30,7 +30,7 @@ def test_python_blocks(tmp_path, monkeypatch):
         None,
         None,
         6,
-    )  # the second block's: a keras-cv backbone, K = 5
+    )  # the third block's: a keras-cv backbone, K = 5
 
 
 def test_every_file_it_points_at_is_there():

@@ -1,9 +1,16 @@
 """The commands of `keras-ordseg`, one file each; they import their rooms when they run."""
 
+import re
+
 
 def words(text):
     """The words of a comma-separated list."""
     return tuple(word for word in text.replace(" ", "").split(",") if word)
+
+
+def methods(text):
+    """The methods of a comma-separated list, in which commas within brackets separate options."""
+    return tuple(word for word in re.split(r",(?![^(]*\))", text.replace(" ", "")) if word)
 
 
 def numbers(kind):

@@ -3,12 +3,13 @@
 import argparse
 import sys
 
-from keras_ordseg._commands import numbers, words
+from keras_ordseg._commands import methods, numbers
 
 
 def add(commands):
     """Adds the command to the parser."""
     from keras_ordseg.benchmark.settings import Settings, describe_methods
+    from keras_ordseg.models.decoders import DECODERS
 
     default = Settings()
     bench = commands.add_parser(
@@ -23,6 +24,7 @@ def add(commands):
     add("--output", required=True, metavar="FOLDER", help="the run folder")
     add("--overwrite", action="store_true", help="delete an earlier run there")
     add("--resume", action="store_true", help="continue an earlier run there")
+    add("--config", metavar="FILE", help="a YAML file of settings by name, with a grid of methods and several data sets")
     add("--data", metavar="FOLDER", help="images and masks; default: the embedded AmbiguousShapes")
     add("--image", default=default.image, metavar="PATTERN", help="image files, default %(default)s")
     add("--ratings", default=default.ratings, metavar="PATTERN", help="mask files, default %(default)s")
@@ -48,7 +50,7 @@ def add(commands):
     )
     add(
         "--methods",
-        type=words,
+        type=methods,
         default=default.methods,
         metavar="A,B",
         help="default majority_bce,hybrid; see below",
@@ -68,7 +70,7 @@ def add(commands):
         default=default.learning_rate,
         help="where the cosine starts, default %(default)s",
     )
-    add("--decoder", choices=("unet", "fpn"), default=default.decoder, help="default %(default)s")
+    add("--decoder", choices=tuple(DECODERS), default=default.decoder, help="default %(default)s")
     add(
         "--filters",
         type=numbers(int),
@@ -85,6 +87,9 @@ def add(commands):
         metavar="A,B,C",
         help="train, validation, test",
     )
+    add("--train-images", type=int, metavar="N", help="train on at most N images")
+    add("--train-raters", type=int, metavar="N", help="train on the answers of N raters of each image")
+    add("--test-data", metavar="FOLDER", help="test on all images of another folder")
     add("--split-seed", type=int, default=default.split_seed, help="default %(default)s")
     add("--band", type=int, default=default.band, metavar="PIXELS", help="near a mark, default %(default)s")
     add("--resamples", type=int, default=default.resamples, help="of the bootstrap, default %(default)s")
@@ -99,22 +104,37 @@ def _run(arguments) -> int:
     from keras_ordseg import benchmark
     from keras_ordseg.benchmark._report import text_table
 
+    output = Path(arguments.output)
+    given = {f.name: getattr(arguments, f.name) for f in fields(benchmark.Settings)}
     try:
-        settings = benchmark.Settings(
-            **{f.name: getattr(arguments, f.name) for f in fields(benchmark.Settings)}
-        )
-        prepared = benchmark.start(settings, arguments.output, arguments.overwrite, arguments.resume)
+        if arguments.config is None:
+            runs = {output: benchmark.Settings(**given)}
+        else:
+            flags = [name for name, value in given.items() if value != getattr(benchmark.Settings(), name)]
+            if flags:
+                raise ValueError(f"--config says everything; leave out {', '.join(f'--{_dashed(f)}' for f in flags)}.")
+            runs = benchmark.read_grid(arguments.config)
+            runs = {output / name if len(runs) > 1 else output: settings for name, settings in runs.items()}
+        # all of them before any training
+        started = [
+            (folder, settings, benchmark.start(settings, folder, arguments.overwrite, arguments.resume))
+            for folder, settings in runs.items()
+        ]
     except (ValueError, OSError) as error:  # before training, these are the user's to mend
         print(f"keras-ordseg: {error}", file=sys.stderr)
         return 2
-    try:
-        results = benchmark.finish(settings, prepared, arguments.output)
-    except benchmark.TrainingError as error:
-        print(f"keras-ordseg: {error}", file=sys.stderr)
-        return 1
-    print(text_table(results))
-    output = Path(arguments.output)
-    print(f"\nReport:   {output / 'report.html'}")
-    print(f"Pictures: {output / 'figures'}")
-    print(f"Export:   {output / results['export']['path']} (TensorFlow Serving)")
+    for folder, settings, prepared in started:
+        try:
+            results = benchmark.finish(settings, prepared, folder)
+        except benchmark.TrainingError as error:
+            print(f"keras-ordseg: {error}", file=sys.stderr)
+            return 1
+        print(text_table(results))
+        print(f"\nReport:   {folder / 'report.html'}")
+        print(f"Pictures: {folder / 'figures'}")
+        print(f"Export:   {folder / results['export']['path']} (TensorFlow Serving)")
     return 0
+
+
+def _dashed(name):
+    return name.replace("_", "-")

@@ -14,8 +14,9 @@ def comparison(results):
     """One row for each method, one cell for each metric, every number formatted.
 
     A cell is best where its formatted mean equals the best one of the metric, so ties at the digits shown are
-    all marked, and none is where only one method has a number. A difference is "better" or "worse" than the
-    baseline where its whole interval lies on that side of 0.
+    all marked, and none is where only one method has a number. A cell is tied where the interval of its paired
+    difference to the best holds 0. A difference is "better" or "worse" than the baseline where its whole interval lies on
+    that side of 0.
     """
     metrics = results.get("metrics") or []
     rows = []
@@ -66,6 +67,8 @@ def text_table(results, width=110):
             head = [*_wrapped(label_of(metric), 20), *filter(None, [_direction(metric)])]
             columns.append((head, _text_cells([row["cells"][i] for row in shown], name)))
         heading = "Mean [95 % interval]; * is the best mean"
+        if any(cell["tied"] for row in rows for cell in row["cells"]):
+            heading += ", ≈ within noise of it (the paired difference's interval holds 0)"
         if name == "difference":
             heading = (
                 f"Difference to {_printable(baseline_label(results))}, same images and seeds [95 % interval]"
@@ -76,12 +79,12 @@ def text_table(results, width=110):
 
 
 def markdown_table(results):
-    """The table of means with 95 % intervals as Markdown; the best mean of every metric is bold."""
+    """The table of means with 95 % intervals as Markdown; the best mean is bold, "≈" is within noise of it."""
     metrics = results.get("metrics") or []
     lines = [["method", *(f"{_markdown(label_of(m))} {arrow(m)}".strip() for m in metrics)]]
     lines.append(["---", *["---:"] * len(metrics)])
     for row in comparison(results):
-        cells = [f"**{cell['mean']}**" if cell["best"] else cell["mean"] for cell in row["cells"]]
+        cells = [f"**{cell['mean']}**" if cell["best"] else _mark(cell, "") + cell["mean"] for cell in row["cells"]]
         cells = [f"{text} {cell['interval']}".strip() for text, cell in zip(cells, row["cells"], strict=True)]
         lines.append([_markdown(row["label"]), *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
@@ -139,12 +142,24 @@ def _cell(entry, metric):
         "verdict": verdict,
         "seeds": [number(value, digits) for value in entry.get("seeds") or []],
         "best": False,
+        "tied": _is_tied(entry.get("to_best") or {}),
     }
+
+
+def _is_tied(difference):
+    return _is_number(difference.get("low")) and _is_number(difference.get("high")) and (
+        difference["low"] <= 0 <= difference["high"]
+    )
+
+
+def _mark(cell, best):
+    """What stands before a mean: `best` where it is the best, "≈" where it is within noise of the best."""
+    return best if cell["best"] else "≈" if cell["tied"] else ""
 
 
 def _text_cells(cells, name):
     if name == "mean":
-        return [f"{'*' if cell['best'] else ''}{cell['mean']} {cell['interval']}".strip() for cell in cells]
+        return [f"{_mark(cell, '*')}{cell['mean']} {cell['interval']}".strip() for cell in cells]
     verdicts = max(len(cell["verdict"]) for cell in cells)
     texts = [f"{cell['difference']} {cell['difference_interval']}".strip() for cell in cells]
     if not verdicts:

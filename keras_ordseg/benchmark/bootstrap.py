@@ -76,8 +76,9 @@ def tabulate(cells, table, weights, baseline=None):
         baseline: Key of the method that differences are taken against, or None.
 
     Returns:
-        `{method: {figure: {"mean", "low", "high", "seeds", "difference"}}}`: the mean over the seeds, the 95 % interval of
-        the bootstrap over groups of that mean, each seed's value, and the same of the difference to the baseline.
+        `{method: {figure: {"mean", "low", "high", "seeds", "difference", "to_best"}}}`: the mean over the seeds, the 95 %
+        interval of the bootstrap over groups of that mean, each seed's value, and the same of the paired differences to the
+        baseline and to the method of the best mean.
     """
     draws = {
         method: {
@@ -86,14 +87,18 @@ def tabulate(cells, table, weights, baseline=None):
         }
         for method, seeds in cells.items()
     }
-    out = {}
-    for method, columns in draws.items():
-        out[method] = {}
-        for key, values in columns.items():
-            entry = {**_interval(values.mean(0)), "seeds": [_number(v) for v in values[:, 0]]}
+    out = {method: {} for method in draws}
+    for f in table:
+        means = {method: columns[f.key].mean(0) for method, columns in draws.items()}
+        finite = {method: values[0] for method, values in means.items() if np.isfinite(values[0])}
+        best = (min if f.lower_is_better else max)(finite, key=finite.get, default=None)
+        for method, values in means.items():
+            entry = {**_interval(values), "seeds": [_number(v) for v in draws[method][f.key][:, 0]]}
             if baseline in draws and method != baseline:
-                entry["difference"] = _interval(values.mean(0) - draws[baseline][key].mean(0))
-            out[method][key] = entry
+                entry["difference"] = _interval(values - means[baseline])
+            if best is not None and method != best:
+                entry["to_best"] = _interval(values - means[best])
+            out[method][f.key] = entry
     return out
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_ordseg.data import region
-from keras_ordseg.ops import brier, readout_probability
+from keras_ordseg.ops import brier, level_probabilities, readout_probability
 from keras_ordseg.ops.binning import bin_edges, bin_index
 from keras_ordseg.ops.overlap import dice
 from keras_ordseg.ops.scores import ranked_probability_score
@@ -162,6 +162,12 @@ def image_sums(y_pred, ratings, band: int, probability=None) -> dict[str, np.nda
     if y_pred.shape[-1] > 1:
         rps = ops.convert_to_numpy(ranked_probability_score(ratings, y_pred)).reshape(flat).astype("float64")
         sums["rps"] = _pair((rps * rated).sum(-1), rated.sum(-1))
+        complete = near & (counts == ratings.shape[-1])
+        if y_pred.shape[-1] - 1 == ratings.shape[-1]:
+            levels = ops.convert_to_numpy(level_probabilities(y_pred)).reshape(*complete.shape, -1)
+            predicted = (levels * complete[..., None]).sum(1, dtype="float64")
+            seen = [(complete & (votes == level)).sum(-1) for level in range(levels.shape[-1])]
+            sums["band_levels"] = np.concatenate([predicted, np.stack(seen, -1)], -1)
     else:
         sums["rps"] = np.zeros((len(ratings), 2))
     if probability is not None:

@@ -1,26 +1,91 @@
-"""The methods that a benchmark compares: what is trained on what, on the same network."""
+"""The methods that a benchmark compares: what is trained on what, on the same network, and what is done after training."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from keras_ordseg.losses import (
-    LevelCrossEntropy,
-    MajorityCrossEntropy,
-    OrdinalSegmentationLoss,
-    SoftLabelCrossEntropy,
-)
+import numpy as np
+import yaml
+
+from keras_ordseg import data, raters
+from keras_ordseg.benchmark.catalogue import ENTRIES
+from keras_ordseg.layers.links import LINKS
 from keras_ordseg.models import BinarySegmenter, OrdinalSegmenter
+
+TARGETS = ("ratings", "majority", "union", "intersection", "staple", "random")
+AFTER = ("temperature", "vector", "isotonic", "ensemble")
+_GRAMMAR = re.compile(r"(\w+)(?:\(([^()]*)\))?(?::(\w+))?(?:@(\w+))?(?:\+(\w+))?")
 
 
 @dataclass(frozen=True)
 class Method:
-    """One way to train: a name, a sentence, the loss, and whether the network puts out levels."""
+    """One way to train and to calibrate, as `select` reads it from a key such as `"hybrid(rps_weight=0.4):nested+isotonic"`.
 
-    key: str
-    label: str
-    description: str
-    loss: Callable
-    levels: bool = True
+    Args:
+        base: Key of the loss, one of `METHODS`.
+        options: Keyword arguments of the loss that differ from its defaults, as pairs.
+        link: Link of the head, for losses of the levels.
+        target: What the network is trained on: all ratings, a fused mask, or a random rater.
+        after: What is done after training: a calibrator's method, `"ensemble"` or None.
+    """
+
+    base: str
+    options: tuple = ()
+    link: str = "softmax"
+    target: str = "ratings"
+    after: str | None = None
+
+    @property
+    def entry(self):
+        return ENTRIES[self.base]
+
+    @property
+    def levels(self):
+        """Whether the network puts out levels."""
+        return self.entry.levels
+
+    @property
+    def key(self):
+        """The key in its shortest form."""
+        options = ",".join(f"{name}={value}" for name, value in self.options)
+        parts = [self.base, f"({options})" if options else ""]
+        parts.append(f":{self.link}" if self.link != "softmax" else "")
+        parts.append(f"@{self.target}" if self.target != self.entry.target else "")
+        parts.append(f"+{self.after}" if self.after else "")
+        return "".join(parts)
+
+    @property
+    def folder(self):
+        """The key as the name of a folder."""
+        return re.sub(r"[^\w.=+@,-]", "_", self.key)
+
+    @property
+    def label(self):
+        text = self.entry.label
+        if self.options:
+            text += f" ({', '.join(f'{name} {value}' for name, value in self.options)})"
+        text += f", {self.link.replace('_', '-')} link" if self.link != "softmax" else ""
+        text += f", on {self.target} masks" if self.target != self.entry.target else ""
+        return text + (f" + {self.after}" if self.after else "")
+
+    @property
+    def description(self):
+        text = self.entry.description
+        if self.after == "ensemble":
+            return f"{text} Level probabilities averaged over the seeds' models."
+        return f"{text} Then {self.after} calibration on the validation images." if self.after else text
+
+    @property
+    def trained(self):
+        """The method without what is done after training."""
+        return replace(self, after=None)
+
+    def loss(self):
+        return self.entry.loss(**dict(self.options))
+
+    def seeds(self, seeds):
+        """The seeds that this method has a result for: an ensemble of all has one."""
+        return tuple(seeds[:1]) if self.after == "ensemble" else tuple(seeds)
 
     def build(self, network, levels, mean_vote):
         """The model, started at the prior of the training data.
@@ -31,62 +96,78 @@ class Method:
             mean_vote: Mean vote, in (0, 1).
         """
         if self.levels:
-            return OrdinalSegmenter(num_raters=len(levels) - 1, initial_levels=levels, **network)
+            return OrdinalSegmenter(num_raters=len(levels) - 1, link=self.link, initial_levels=levels, **network)
         return BinarySegmenter(initial_probability=mean_vote, **network)
 
+    def training_arrays(self, arrays):
+        """The training images with the ratings that this method may see: a fused mask is that of a single rater."""
+        if self.target in ("ratings", "random"):
+            return arrays
+        fused = raters.fuse(arrays["ratings"], self.target)
+        if self.target == "staple":
+            fused = np.where(np.isnan(fused), -1, fused >= 0.5)
+        return {**arrays, "ratings": fused.astype("int8")}
 
-METHODS = {
-    method.key: method
-    for method in (
-        Method(
-            "majority_bce",
-            "Majority-vote BCE",
-            "Binary cross-entropy with the majority label: ordinary training on one fused mask.",
-            MajorityCrossEntropy,
-            levels=False,
-        ),
-        Method(
-            "soft_bce",
-            "Soft-label BCE",
-            "Binary cross-entropy with the raters' mean vote.",
-            SoftLabelCrossEntropy,
-            levels=False,
-        ),
-        Method(
-            "level_ce",
-            "Level cross-entropy",
-            "Cross-entropy over the K+1 levels as unordered classes.",
-            LevelCrossEntropy,
-        ),
-        Method(
-            "hybrid",
-            "Hybrid (the paper's)",
-            "Cross-entropy of the majority read-out plus 0.8 times the ranked probability score.",
-            OrdinalSegmentationLoss,
-        ),
-        Method(
-            "hybrid_expected",
-            "Hybrid, expected read-out",
-            "Cross-entropy of the expected read-out with the mean vote plus 0.8 times the ranked probability score.",
-            lambda: OrdinalSegmentationLoss(readout="expected"),
-        ),
-    )
-}
+    def batches(self, arrays, *arguments, **options):
+        """`data.batches` of `training_arrays`; a random rater is drawn there, anew in each epoch."""
+        return data.batches(arrays, *arguments, method="random" if self.target == "random" else "ratings", **options)
+
+
+METHODS = {key: Method(key, target=entry.target) for key, entry in ENTRIES.items()}
 
 
 def select(keys) -> list[Method]:
     """The methods of these keys, in their order.
 
-    Raises:
-        ValueError: For an unknown, doubled or missing key.
+    A key is `loss`, followed by whatever differs from the default: `(option=value, …)` of the loss, `:link` of the head,
+    `@target` that it is trained on, `+what` is done after training.
 
-    >>> [m.label for m in select(["hybrid", "soft_bce"])]
-    ["Hybrid (the paper's)", 'Soft-label BCE']
+    Raises:
+        ValueError: For an unknown, doubled or missing key, naming what is wrong with it.
+
+    >>> [m.label for m in select(["hybrid", "soft_bce+temperature", "rps(normalization=sum):nested"])]
+    ["Hybrid (the paper's)", 'Soft-label BCE + temperature', 'RPS alone (normalization sum), nested link']
     """
-    keys = list(keys)
-    unknown = [key for key in keys if key not in METHODS]
-    if unknown or not keys or len(set(keys)) != len(keys):
+    methods = [_parse(str(key)) for key in keys]
+    found = [method.key for method in methods]
+    if not found or len({method.folder for method in methods}) != len(found):
+        raise ValueError(f"methods: expected some of {', '.join(METHODS)}, each once. Received: {', '.join(found)}.")
+    return methods
+
+
+def cell_folder(output, method, seed):
+    """Where the result of a method and a seed is in a run folder."""
+    return Path(output) / "cells" / f"{method.folder}-seed{seed}"
+
+
+def _parse(key):
+    match = _GRAMMAR.fullmatch(key.replace(" ", ""))
+    if match is None or match[1] not in ENTRIES:
         raise ValueError(
-            f"methods: expected some of {', '.join(METHODS)}, each once. Received: {', '.join(keys)}."
+            f"methods: expected some of {', '.join(METHODS)}, each with or without (option=value), :link, @target and "
+            f"+what is done after training. Received: {key!r}."
         )
-    return [METHODS[key] for key in keys]
+    base, options, link, target, after = match.groups()
+    entry = ENTRIES[base]
+    for name, value, known in (("link", link, LINKS), ("target", target, TARGETS), ("after training", after, AFTER)):
+        if value is not None and value not in known:
+            raise ValueError(f"methods: {key!r} names the {name} {value!r}; expected one of {', '.join(known)}.")
+    if link is not None and not entry.levels:
+        raise ValueError(f"methods: {key!r} names a link, and {entry.label} has a binary output without levels.")
+    method = Method(base, _options(key, options), link or "softmax", target or entry.target, after)
+    try:
+        method.loss()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"methods: {key!r}: {error}") from error
+    return method
+
+
+def _options(key, text):
+    pairs = []
+    for part in (text or "").split(","):
+        name, equals, value = part.partition("=")
+        if part and not (name.isidentifier() and equals and value):
+            raise ValueError(f"methods: {key!r}: expected option=value in the brackets. Received: {part!r}.")
+        if part:
+            pairs.append((name, yaml.safe_load(value)))
+    return tuple(pairs)

@@ -2,25 +2,21 @@
 
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from keras_ordseg import data
+from keras_ordseg import calibration, data
+from keras_ordseg.benchmark._folder import check_folder, open_folder
 from keras_ordseg.benchmark.checkpoint import Checkpoint, Progress, write_json
 from keras_ordseg.benchmark.evaluation import image_sums
-from keras_ordseg.benchmark.methods import select
+from keras_ordseg.benchmark.methods import cell_folder, select
 from keras_ordseg.benchmark.settings import Prepared, Settings, prepare
 from keras_ordseg.benchmark.summary import summarize
 from keras_ordseg.metrics import MultiRaterBrier
 from keras_ordseg.models import small_backbone
-
-
-class RunFolderError(ValueError):
-    """The run folder is in use, or does not fit the settings."""
 
 
 class TrainingError(RuntimeError):
@@ -30,9 +26,9 @@ class TrainingError(RuntimeError):
 def run(settings: Settings, output, overwrite=False, resume=False, stream=None) -> dict:
     """Runs a benchmark: trains each method with each seed, evaluates, and writes the report.
 
-    The folder `output` then holds `report.html`, `results.json`, `table.md`, `figures/`, `settings.json`, one folder
-    for each training in `cells/` (model, training log, sums of each test image), and `export/` with the first ordinal
-    model for TensorFlow Serving.
+    The folder `output` then holds `report.html`, `report.md`, `results.json`, `results.csv` (by method), `cases.csv` (by
+    image), `figures/`, `settings.json`, one folder for each cell in `cells/` (model, training log, sums of each test image),
+    and `export/` with the first seed's last ordinal model for TensorFlow Serving.
 
     A run that was interrupted at any moment continues with `resume=True` to the result that it would have had.
 
@@ -60,27 +56,35 @@ def run(settings: Settings, output, overwrite=False, resume=False, stream=None) 
 def start(settings: Settings, output, overwrite=False, resume=False, stream=None) -> Prepared:
     """The part of `run` before any training: everything that the user can have got wrong is found here."""
     stream, output = stream or sys.stderr, Path(output)
-    _check_folder(output, overwrite, resume)
+    check_folder(output, overwrite, resume)
     prepared = prepare(settings, progress=stream.isatty())
     for note in prepared.notes:
         stream.write(f"note: {note}\n")
-    _open_folder(output, settings, prepared, overwrite, resume)
+    open_folder(output, settings, prepared, overwrite, resume)
     return prepared
 
 
 def finish(settings: Settings, prepared: Prepared, output, stream=None) -> dict:
     """The part of `run` after `start`: trainings that are not done yet, evaluation, report."""
     stream, output = stream or sys.stderr, Path(output)
-    methods, total = select(settings.methods), len(settings.methods) * len(settings.seeds)
+    methods = select(settings.methods)
+    trained = list(dict.fromkeys(method.trained for method in methods))
     _be_deterministic()
-    number = 0
+    number, total = 0, len(trained) * len(settings.seeds)
     for seed in settings.seeds:
-        for method in methods:
+        for method in trained:
             number += 1
-            folder = output / "cells" / f"{method.key}-seed{seed}"
+            folder = cell_folder(output, method, seed)
             if not (folder / "cell.json").is_file():
                 title = f"[{number}/{total}] {method.label}, seed {seed}"
                 _run_cell(method, seed, settings, prepared, folder, title, total - number, stream)
+            keras.utils.clear_session()
+    for method in methods:
+        for seed in method.seeds(settings.seeds) if method.after else ():
+            folder = cell_folder(output, method, seed)
+            if not (folder / "cell.json").is_file():
+                stream.write(f"{method.label}, seed {seed}\n")
+                _run_after(method, seed, settings, prepared, output, folder)
             keras.utils.clear_session()
     return summarize(settings, prepared, output)
 
@@ -93,50 +97,6 @@ def _be_deterministic():
         tf.config.experimental.enable_op_determinism()
 
 
-def _check_folder(output, overwrite, resume):
-    if overwrite and resume:
-        raise RunFolderError(
-            "--overwrite and --resume exclude each other: delete the earlier run, or continue it?"
-        )
-    if output.exists() and not output.is_dir():
-        raise RunFolderError(f"output: {output} is a file, a folder is needed.")
-    if not output.is_dir() or not any(output.iterdir()):
-        return
-    if not (output / "settings.json").is_file():
-        raise RunFolderError(f"output: {output} is not empty and does not hold a run. Choose another folder.")
-    if not (overwrite or resume):
-        raise RunFolderError(
-            f"output: {output} holds a run already. Continue it with --resume, delete it with --overwrite, or choose "
-            "another folder."
-        )
-
-
-def _open_folder(output, settings, prepared, overwrite, resume):
-    described = {"settings": settings.as_dict(), "fingerprint": prepared.fingerprint}
-    described = json.loads(json.dumps(described))
-    if overwrite and output.is_dir():
-        shutil.rmtree(output)
-    output.mkdir(parents=True, exist_ok=True)
-    path = output / "settings.json"
-    if resume and path.is_file():
-        before = json.loads(path.read_text())
-        if before.get("fingerprint") != described["fingerprint"]:
-            raise RunFolderError(
-                f"output: the data changed since the run in {output} began. Start it anew (--overwrite)."
-            )
-        changed = [
-            f"{name} was {before['settings'].get(name)!r}, now {value!r}"
-            for name, value in described["settings"].items()
-            if before["settings"].get(name) != value
-        ]
-        if changed:
-            raise RunFolderError(
-                f"output: the run in {output} has other settings: {'; '.join(changed)}. Resume it with the settings it "
-                "began with, or choose another folder."
-            )
-    write_json(path, described)
-
-
 def build_model(method, seed, settings, prepared):
     """The compiled model of a cell: the same backbone and decoder weights for every method of a seed."""
     keras.utils.set_random_seed(seed)
@@ -146,9 +106,8 @@ def build_model(method, seed, settings, prepared):
         "decoder": settings.decoder,
         "dropout": settings.dropout,
     }
-    model = method.build(
-        network, data.level_frequencies(prepared.train["ratings"]), data.mean_vote(prepared.train["ratings"])
-    )
+    seen = method.training_arrays(prepared.train)["ratings"]  # the prior of levels is that of the panel
+    model = method.build(network, data.level_frequencies(prepared.train["ratings"]), data.mean_vote(seen))
     steps = data.steps_per_epoch(prepared.train, settings.batch_size)
     schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps * settings.epochs)
     model.compile(keras.optimizers.Adam(schedule), method.loss(), metrics=[MultiRaterBrier(name="brier")])
@@ -161,8 +120,8 @@ def _run_cell(method, seed, settings, prepared: Prepared, folder, title, rest, s
     checkpoint, progress = Checkpoint(folder / "epochs", seed), Progress(title, settings.epochs, rest, stream)
     start = checkpoint.restore(model)
     if start < settings.epochs:
-        train = data.batches(
-            prepared.train,
+        train = method.batches(
+            method.training_arrays(prepared.train),
             settings.batch_size,
             augment=_augmentation(settings),
             seed=seed,
@@ -181,12 +140,7 @@ def _run_cell(method, seed, settings, prepared: Prepared, folder, title, rest, s
         )
     if checkpoint.epoch < settings.epochs or not np.isfinite(checkpoint.history["loss"][-1]):
         raise TrainingError(f"{title}: the loss is not finite any more. Try a smaller --learning-rate.")
-    _save_model(model, folder / "model.keras")
-    y_pred = model.predict(prepared.test["image"], batch_size=settings.batch_size, verbose=0)
-    y_pred = np.asarray(y_pred, "float32")
-    sums = image_sums(y_pred, prepared.test["ratings"], settings.band, prepared.test.get("probability"))
-    _save_arrays(folder / "sums.npz", sums)
-    _save_arrays(folder / "pictures.npz", {"y_pred": y_pred[picture_cases(prepared.test["ratings"])]})
+    _evaluate(model, settings, prepared, folder)
     cell = {
         "method": method.key,
         "seed": seed,
@@ -198,23 +152,39 @@ def _run_cell(method, seed, settings, prepared: Prepared, folder, title, rest, s
     checkpoint.clear()
 
 
+def _run_after(method, seed, settings, prepared: Prepared, output, folder):
+    """What is done with trained models: a calibrator fitted on the validation images, or the seeds' ensemble."""
+    folder.mkdir(parents=True, exist_ok=True)
+    seeds = settings.seeds if method.after == "ensemble" else (seed,)
+    folders = [cell_folder(output, method.trained, s) for s in seeds]
+    members = [keras.saving.load_model(f / "model.keras", compile=False) for f in folders]
+    before = [json.loads((f / "cell.json").read_text()) for f in folders]
+    cell = {"method": method.key, "seed": seed, "seconds_per_step": None, "history": before[0]["history"]}
+    if method.after == "ensemble":
+        from keras_ordseg.models import Ensemble
+
+        model = Ensemble(members)
+    else:
+        images = prepared.validation["image"]
+        y_pred = members[0].predict(images, batch_size=settings.batch_size, verbose=0)
+        calibrator = calibration.fit(prepared.validation["ratings"], y_pred, method.after)
+        model = calibration.attach(members[0], calibrator)
+        cell["calibrator"] = calibrator.get_config()
+    _evaluate(model, settings, prepared, folder)
+    write_json(folder / "cell.json", {**cell, "parameters": sum(b["parameters"] for b in before)})
+
+
+def _evaluate(model, settings, prepared, folder):
+    """Saves the model and the sums of each test image."""
+    _save_model(model, folder / "model.keras")
+    y_pred = model.predict(prepared.test["image"], batch_size=settings.batch_size, verbose=0)
+    y_pred = np.asarray(y_pred, "float32")
+    sums = image_sums(y_pred, prepared.test["ratings"], settings.band, prepared.test.get("probability"))
+    _save_arrays(folder / "sums.npz", sums)
+
+
 def _augmentation(settings):
     return data.Augmentation(brightness=0.1, contrast=0.2) if settings.augment else None
-
-
-def picture_cases(ratings, count=3):
-    """Test images to show, chosen by the ratings alone: the most disputed, then towards the median of the disputed.
-
-    >>> ratings = np.zeros((3, 4, 2), "int8")
-    >>> ratings[0, 0, 0] = ratings[2, :2, 1] = 1
-    >>> picture_cases(ratings).tolist()
-    [2, 0]
-    """
-    marked, unmarked = (ratings == 1).any(-1), (ratings == 0).any(-1)
-    disputed = (marked & unmarked).reshape(len(ratings), -1).sum(-1)
-    order = np.argsort(-disputed, kind="stable")[: max(int((disputed > 0).sum()), 1)]
-    places = np.unique(np.floor(np.linspace(0, len(order) // 2, count)).astype(int))
-    return order[places]
 
 
 def _save_model(model, path):

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from keras import ops
 
-from keras_ordseg import plots, serving
-from keras_ordseg.benchmark._report import markdown_table, write_report
+from keras_ordseg import serving
+from keras_ordseg.benchmark._figures import draw
+from keras_ordseg.benchmark._files import cases_csv, markdown_report, results_csv
+from keras_ordseg.benchmark._report import write_report
 from keras_ordseg.benchmark.bootstrap import group_weights, tabulate
 from keras_ordseg.benchmark.checkpoint import write_atomically, write_json
-from keras_ordseg.benchmark.evaluation import figures, reliability
-from keras_ordseg.benchmark.methods import select
-from keras_ordseg.ops import level_probabilities, readout_probability
+from keras_ordseg.benchmark.evaluation import figures
+from keras_ordseg.benchmark.methods import cell_folder, select
 
 _PACKAGES = ("keras-ordseg", "keras", "tensorflow", "keras-cv", "numpy", "matplotlib", "scipy")
 
@@ -26,7 +26,7 @@ def summarize(settings, prepared, output) -> dict:
     """Writes table, figures, report and export of a run whose cells are all there; gives `results.json`'s content."""
     output = Path(output)
     methods = select(settings.methods)
-    cells = {m.key: [_load_cell(output, m, seed) for seed in settings.seeds] for m in methods}
+    cells = {m.key: [_load_cell(output, m, seed) for seed in m.seeds(settings.seeds)] for m in methods}
     table = figures("probability" in prepared.test, settings.band)
     weights = group_weights(prepared.test["group"], settings.resamples)
     baseline = methods[0].key
@@ -53,7 +53,8 @@ def summarize(settings, prepared, output) -> dict:
                 "key": m.key,
                 "label": m.label,
                 "description": m.description,
-                "seeds": list(settings.seeds),
+                "seeds": list(m.seeds(settings.seeds)),
+                "after": m.after,
                 "parameters": cells[m.key][0]["parameters"],
                 "seconds_per_step": _median([c["seconds_per_step"] for c in cells[m.key]]),
                 "values": values[m.key],
@@ -63,10 +64,12 @@ def summarize(settings, prepared, output) -> dict:
         "baseline": baseline,
         "notes": [*prepared.notes, _explain(prepared, settings)],
     }
-    pictures = _draw(settings, prepared, output, methods, cells)
-    write_atomically(output / "table.md", markdown_table(results))
+    pictures = draw(settings, prepared, output, methods, cells, values)
+    write_atomically(output / "report.md", markdown_report(results, pictures))
+    write_atomically(output / "results.csv", results_csv(results))
+    write_atomically(output / "cases.csv", cases_csv(prepared.test, methods, cells))
     write_report(output, results, pictures)
-    results["export"] = _export(output, methods, settings.seeds[0])
+    results["export"] = _export(output, methods, settings.seeds[0], results)
     write_json(output / "results.json", results)
     return results
 
@@ -80,119 +83,28 @@ def _explain(prepared, settings):
 
 
 def _load_cell(output, method, seed):
-    folder = output / "cells" / f"{method.key}-seed{seed}"
+    folder = cell_folder(output, method, seed)
     cell = json.loads((folder / "cell.json").read_text())
-    for name in ("sums", "pictures"):
-        with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
-            cell[name] = dict(file)
+    with np.load(folder / "sums.npz", allow_pickle=False) as file:
+        cell["sums"] = dict(file)
     return cell
 
 
-def _draw(settings, prepared, output, methods, cells):
-    """The figures of the report, as PNG files of the run folder; all of the first seed."""
-    from keras_ordseg.benchmark.runner import picture_cases
-
-    folder = output / "figures"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    drawn, seed = [], settings.seeds[0]
-
-    def keep(figure, name, title, caption):
-        figure.savefig(folder / f"{name}.png", dpi=160)
-        drawn.append({"title": title, "caption": caption, "path": f"figures/{name}.png"})
-
-    regions = (
-        ("ece", "all pixels", ""),
-        ("band_ece", f"within {settings.band} pixels of any mark", "band_"),
-    )
-    for readout in ("expected", "majority"):
-        for name, region, prefix in regions:
-            diagrams = {m.label: reliability(cells[m.key][0]["sums"], f"{name}_{readout}") for m in methods}
-            keep(
-                plots.reliability_diagram(diagrams, title=f"{readout} read-out, {region}"),
-                f"reliability_{prefix}{readout}",
-                f"Reliability, {readout} read-out, {region}",
-                "Predicted probability against the share of the raters' answers that mark, test images, seed "
-                f"{seed}. A binary model has one read-out, itself.",
-            )
-    shown = picture_cases(prepared.test["ratings"])
-    predictions = [
-        {
-            m.label: ops.convert_to_numpy(readout_probability(cells[m.key][0]["pictures"]["y_pred"][i]))
-            for m in methods
-        }
-        for i in range(len(shown))
-    ]
-    images = [prepared.test["image"][i] for i in shown]
-    if images[0].shape[-1] not in (1, 3):
-        images = [image[..., :1] for image in images]
-    marks = [prepared.test["ratings"][i] for i in shown]
-    keep(
-        plots.agreement_map(
-            images, marks, predictions, row_titles=[str(prepared.test["id"][i]) for i in shown], margin=16
-        ),
-        "agreement",
-        "Agreement maps",
-        f"Test images, from the most disputed to the median of the disputed, and the expected read-outs, seed {seed}.",
-    )
-    ordinal = [m for m in methods if m.levels]
-    if ordinal:
-        m, (rows, columns) = ordinal[-1], _telling_pixels(marks[0])
-        levels = ops.convert_to_numpy(level_probabilities(cells[m.key][0]["pictures"]["y_pred"][0]))[
-            rows, columns
-        ]
-        rated = marks[0][rows, columns]
-        keep(
-            plots.level_distribution(
-                levels,
-                (rated == 1).sum(-1),
-                counts=(rated >= 0).sum(-1),
-                image=images[0],
-                pixels=np.stack([rows, columns], -1),
-            ),
-            "levels",
-            f"Level distributions, {m.label}",
-            f"How many raters mark: pixels of the most disputed test image ({prepared.test['id'][shown[0]]}).",
-        )
-    keep(
-        plots.training_curves(
-            {m.label: cells[m.key][0]["history"] for m in methods}, quantities=("loss", "brier")
-        ),
-        "training",
-        "Training",
-        f"Loss and multi-rater Brier score by epoch, seed {seed}.",
-    )
-    return drawn
-
-
-def _telling_pixels(ratings):
-    """Up to three pixels of one image whose votes are low, middling and high, each as near the marks' middle as can be."""
-    votes, counts = (ratings == 1).sum(-1), (ratings >= 0).sum(-1)
-    share = np.where(counts > 0, votes / np.maximum(counts, 1), -1.0)
-    places = np.stack(np.meshgrid(*map(np.arange, share.shape), indexing="ij"), -1)
-    middle = np.average(places.reshape(-1, 2), axis=0, weights=votes.ravel() if votes.any() else None)
-    distance = np.linalg.norm(places - middle, axis=-1)
-    chosen = []
-    for wanted in (0.2, 0.5, 0.8):
-        gap = np.abs(share - wanted)
-        nearest = np.where(gap <= gap.min() + 1e-9, distance, np.inf)
-        place = np.unravel_index(np.argmin(nearest), share.shape)
-        if place not in chosen:
-            chosen.append(place)
-    return tuple(np.array(chosen).T)
-
-
-def _export(output, methods, seed):
+def _export(output, methods, seed, results):
     """The last ordinal model of the first seed (a binary one where there is none), for TensorFlow Serving."""
     method = ([m for m in methods if m.levels] or methods)[-1]
-    model = keras.saving.load_model(
-        output / "cells" / f"{method.key}-seed{seed}" / "model.keras", compile=False
-    )
+    model = keras.saving.load_model(cell_folder(output, method, seed) / "model.keras", compile=False)
     shutil.rmtree(output / "export", ignore_errors=True)
-    return {
-        "method": method.key,
-        "path": str(Path(serving.export(model, output / "export")).relative_to(output)),
+    values = next(m["values"] for m in results["methods"] if m["key"] == method.key)
+    card = {
+        "method": method.label,
+        "data": {name: results["dataset"][name] for name in ("name", "source", "num_images", "num_groups", "citation")},
+        "metrics": {
+            f["label"]: {name: values[f["key"]][name] for name in ("mean", "low", "high")} for f in results["metrics"]
+        },
     }
+    path = serving.export(model, output / "export", card=card)
+    return {"method": method.key, "path": str(Path(path).relative_to(output))}
 
 
 def _versions():

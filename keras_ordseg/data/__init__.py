@@ -13,6 +13,7 @@ from keras_ordseg.data.packed import pack
 from keras_ordseg.data.pydataset import PyDataset
 from keras_ordseg.data.readers import check, from_folder, load
 from keras_ordseg.data.regions import region, restrict
+from keras_ordseg.data.sharding import shard_batches
 from keras_ordseg.data.splitting import split
 from keras_ordseg.data.table import Case, Cases, cases
 from keras_ordseg.data.unpacked import from_packed
@@ -37,6 +38,7 @@ __all__ = [
     "pack",
     "region",
     "restrict",
+    "shard_batches",
     "split",
     "steps_per_epoch",
     "take",

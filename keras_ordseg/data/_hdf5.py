@@ -35,6 +35,8 @@ def read(file, dataset="", index=()):
 
 def _dataset(content, dataset):
     found = content[the_dataset(_names(content), dataset)]
+    if found.external or found.is_virtual:  # or a data set could read any file of this machine
+        raise DataError(f"dataset {found.name} keeps its values in other files; copy them into this one")
     checked_numbers(found.dtype)
     return found
 

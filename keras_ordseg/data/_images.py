@@ -20,6 +20,8 @@ _COLOUR = {
 _COLOUR |= {"CMYK": "RGB", "YCbCr": "RGB"}
 _MASKS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I", "F")
 _ORIENTATION = 0x0112
+# Pillow knows more, and starts another program for some of them (EPS)
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "PPM", "WEBP", "JPEG2000")
 
 
 def lazy(file):
@@ -115,7 +117,7 @@ def _opened(path, frames=False, load=True):
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            image = Image.open(path)
+            image = Image.open(path, formats=_FORMATS)
             try:
                 _refuse_ambiguous(image, frames)
                 if load:

@@ -1,5 +1,6 @@
 """Packed storage, the writing: image and ratings of each case in one record."""
 
+import os
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -36,13 +37,15 @@ def pack(
 
     The cases are read twice: once to find every problem, before anything is written, and once to write. They are
     read one at a time, so a set may be larger than memory. The files appear in `directory` only when all is
-    written. It is a TensorFlow Datasets directory: `tfds.builder_from_directory` reads it too.
+    written; in a bucket, `dataset_info.json`, without which it is no dataset, comes last. It is a TensorFlow
+    Datasets directory: `tfds.builder_from_directory` reads it too.
 
     Args:
         cases: a dict of arrays with `"image"` and `"ratings"`, as `load` returns it; what `cases` returns; or a
             `tf.data.Dataset` or list of dicts, one a case. `"id"` and `"group"` are kept, other entries are not.
             Cases may differ in size.
-        directory: where to put it. It must not exist, unless `overwrite`.
+        directory: where to put it. It must not exist, unless `overwrite`. `"gs://…"` and other paths that
+            TensorFlow Datasets writes to: it is written to a temporary folder here, and then copied.
         shards: number of files, at most the number of cases. Default: 8, or more where a file would
             exceed 256 MiB.
         image_dtype: `"uint8"`, `"uint16"`, `"float16"` or `"float32"`. `"auto"` is the first of `"uint8"`,
@@ -75,7 +78,8 @@ def pack(
 
     from keras_ordseg.data.features import Ratings, UnitImage
 
-    directory = Path(directory).absolute()
+    remote = "://" in os.fspath(directory)
+    directory = tfds.core.Path(directory) if remote else Path(directory).absolute()
     _check_target(directory, overwrite)
     if file_format not in ("tfrecord", "array_record"):
         raise ValueError(f"file_format must be 'tfrecord' or 'array_record', came {file_format!r}")
@@ -95,7 +99,7 @@ def pack(
     width = plane_dtype(found.num_raters)().itemsize * (1 if found.complete else 2)
     total = found.values * np.dtype(found.image_dtype).itemsize + found.pixels * width
     shards = shards or max(8, -(-total // _SHARD_BYTES))
-    with _replaced(directory, overwrite) as folder:
+    with (_copied if remote else _replaced)(directory, overwrite) as folder:
         identity = tfds.core.dataset_info.DatasetIdentity(
             name="packed", version="1.0.0", data_dir=str(folder), module_name=__name__
         )
@@ -153,3 +157,19 @@ def _replaced(directory, overwrite):
             if old.exists():
                 old.rename(directory)
             raise
+
+
+@contextmanager
+def _copied(directory, overwrite):
+    """A folder here that is copied to a bucket, where nothing can be renamed at once, when all went well."""
+    import tensorflow_datasets as tfds
+
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+        _check_target(directory, overwrite)
+        if directory.exists():
+            (directory / INFO).unlink()  # from here on it is no dataset
+            directory.rmtree()
+        directory.mkdir(parents=True, exist_ok=True)
+        for file in sorted(Path(folder).iterdir(), key=lambda file: (file.name == INFO, file.name)):
+            tfds.core.Path(file).copy(directory / file.name)

@@ -31,7 +31,8 @@ def from_packed(
     All of it is a TensorFlow graph, so `tf.data.experimental.service.distribute` takes it.
 
     Args:
-        directory: of `pack`, or `<data_dir>/<name>/<config>/<version>` of TensorFlow Datasets.
+        directory: of `pack`, or `<data_dir>/<name>/<config>/<version>` of TensorFlow Datasets; `"gs://…"` and other paths
+            that TensorFlow Datasets reads.
         split: `"train"`, …; may be left out where there is only one.
         target: `"ratings"` int8 `(*spatial, K)`, or `"votes"` int32 `(*spatial)` of complete panels, which skips
             the unpacking.
@@ -69,7 +70,7 @@ def from_packed(
         )
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more, came {batch_size}")
-    info, part = _opened(Path(directory), split)
+    info, part = _opened(directory, split)
     if target == "votes" and not info.metadata.get("complete", True):
         raise DataError(f"{directory}: raters are absent, and target='votes' needs all; read the ratings")
     files = np.array([os.fspath(file) for file in part.filepaths])
@@ -137,8 +138,10 @@ def _opened(directory, split):
     """The `DatasetInfo` and the split, once it is certain that they hold multi-rater cases as TFRecord."""
     import tensorflow_datasets as tfds
 
+    directory = tfds.core.Path(directory)
     if not (directory / INFO).is_file():
-        inside = sorted(file.parent for file in directory.glob(f"**/{INFO}"))[:5]
+        local = [] if "://" in str(directory) else Path(directory).glob(f"**/{INFO}")  # a bucket may be large
+        inside = sorted(file.parent for file in local)[:5]
         hint = f"; there are {', '.join(map(str, inside))}" if inside else "; data.pack writes one"
         raise DataError(f"{directory}: no packed dataset ({INFO}) is here{hint}")
     info = tfds.builder_from_directory(directory).info
@@ -155,6 +158,6 @@ def _opened(directory, split):
     if split not in names:
         raise ValueError(f"split must be one of {', '.join(map(repr, names))}, came {split!r}")
     part = info.splits[split]
-    if lost := [str(file) for file in part.filepaths if not Path(file).is_file()]:
+    if lost := [str(file) for file in part.filepaths if not tfds.core.Path(file).is_file()]:
         raise DataError.listing((f"{file} is missing" for file in lost), str(directory))
     return info, part

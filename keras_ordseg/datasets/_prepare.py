@@ -1,6 +1,5 @@
 """From raw files to a prepared dataset, for Python and for `keras-ordseg prepare`."""
 
-import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,7 +55,7 @@ def prepare(
         raise DataError(f"{manual_dir}: there is no such folder.\n{cls.MANUAL_DOWNLOAD_INSTRUCTIONS or ''}".strip())
     options = {"config": config or None, "data_dir": None if data_dir is None else str(data_dir)}
     download = tfds.download.DownloadConfig(manual_dir=None if manual_dir is None else str(manual_dir))
-    with _set_aside(Path(cls(**options).data_path), overwrite):
+    with _set_aside(cls(**options).data_path, overwrite):
         builder = cls(**options)
         try:
             builder.download_and_prepare(download_config=download, file_format=file_format)
@@ -79,7 +78,7 @@ def _set_aside(folder, wanted):
     except BaseException:
         old.rename(folder)
         raise
-    shutil.rmtree(old)
+    old.rmtree()
 
 
 def listing() -> str:

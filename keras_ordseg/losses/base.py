@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_ordseg.losses._replicas import mean_over_replicas
 from keras_ordseg.ops.levels import as_float, constant, level_logits
 from keras_ordseg.ops.ratings import Panel, panel
 
@@ -12,7 +13,8 @@ class MultiRaterLoss(keras.losses.Loss):
     """Base of the losses: `call` gives one value for each pixel, `__call__` weighs and reduces them.
 
     The mean is over the weight present: a pixel that nobody rated weighs nothing, and a `sample_weight` of shape
-    `(batch,)` or `(batch, *spatial)` multiplies in. Reduction and the scaling under `tf.distribute` are Keras' own.
+    `(batch,)` or `(batch, *spatial)` multiplies in. Reduction and the scaling under `tf.distribute` are Keras' own; under
+    the default reduction the mean is then over the weight present on all replicas.
     A subclass writes `pixel_loss(panel, logits)`.
 
     Args:
@@ -45,7 +47,10 @@ class MultiRaterLoss(keras.losses.Loss):
         parts = (read.votes, read.counts, read.weights)
         if read.complete is not True:
             parts = (*parts, read.complete)
-        return super().__call__(parts, y_pred, sample_weight=read.weights)
+        loss = super().__call__(parts, y_pred, sample_weight=read.weights)
+        if self.reduction != "mean_with_sample_weight":
+            return loss
+        return mean_over_replicas(loss, lambda: ops.sum(read.weights))
 
     def call(self, y_true, y_pred):
         y_pred = ops.cast(y_pred, self.dtype)

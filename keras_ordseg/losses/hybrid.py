@@ -11,6 +11,7 @@ from keras_ordseg.ops.scores import (
     binary_cross_entropy,
     binary_target,
     check_normalization,
+    joint_score_of_panel,
     panel_readout_logit,
 )
 
@@ -81,7 +82,10 @@ class OrdinalSegmentationLoss(MultiRaterLoss):
         return {"loss": total, **terms}
 
     def pixel_loss(self, panel, logits):
-        return self.pixel_terms(panel, logits)["loss"]
+        if self.binary != "bce" or self.ordinal != "rps":
+            return self.pixel_terms(panel, logits)["loss"]
+        weights = {"binary_weight": self.binary_weight, "rps_weight": self.rps_weight}
+        return joint_score_of_panel(panel, level_logits(logits), self.readout, self.normalization, **weights)
 
     def _binary_term(self, panel, logits):
         if isinstance(self._binary_function, MultiRaterLoss):

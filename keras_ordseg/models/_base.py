@@ -1,12 +1,12 @@
 """What the ordinal model and its binary baseline share: image -> backbone -> decoder -> heads."""
 
-import contextlib
-
 import keras
 from keras import layers
 
+from keras_ordseg.models._arguments import dtype_scope
 from keras_ordseg.models.backbones import feature_maps, small_backbone
 from keras_ordseg.models.decoders import decode
+from keras_ordseg.models.preprocessing import input_scaling
 
 
 class Segmenter(keras.Model):
@@ -14,7 +14,9 @@ class Segmenter(keras.Model):
 
     Args:
         heads: Dict `{structure: layer}`, or `{None: layer}` for a single unnamed output.
-        backbone, decoder, decoder_filters, dropout, input_channels, name, trainable, dtype: see `OrdinalSegmenter`.
+        backbone, decoder, decoder_filters, dropout, input_channels, preprocessing, name, trainable, dtype: see
+            `OrdinalSegmenter`.
+        join: `None`, or what makes the outputs of the heads' outputs, a dict by structure each.
     """
 
     def __init__(
@@ -25,9 +27,11 @@ class Segmenter(keras.Model):
         decoder_filters=None,
         dropout=0.0,
         input_channels=None,
+        preprocessing="auto",
         name=None,
         trainable=True,
         dtype=None,
+        join=None,
     ):
         with dtype_scope(dtype):
             backbone = _resolve_backbone(backbone, input_channels)
@@ -35,15 +39,20 @@ class Segmenter(keras.Model):
             # A model of its own over the taps leaves layers out that no tap needs, and lets the input be named.
             taps = {f"stride_{stride}": tap for stride, tap in features.items()}
             taps = keras.Model(backbone.inputs[0], taps, name=f"{backbone.name}_features")
-            image = keras.Input(backbone.inputs[0].shape[1:], name="image")
-            maps = taps(image)
+            scaling = input_scaling(backbone, preprocessing)
+            image = x = _image(backbone, input_channels)
+            if image.shape[-1] != backbone.inputs[0].shape[-1]:
+                x = layers.Concatenate(name="grey_to_rgb")([x] * 3)
+            maps = taps(x if scaling is None else scaling(x))
             x = decode(decoder, {stride: maps[f"stride_{stride}"] for stride in features}, decoder_filters)
             x = _drop(x, dropout)
             outputs = {structure: make_head()(x) for structure, make_head in heads.items()}
+            outputs = outputs if join is None else join(outputs)
             super().__init__(image, outputs.get(None, outputs), name=name)
         self.decoder = decoder
         self.decoder_filters = decoder_filters
         self.dropout = dropout
+        self.preprocessing = preprocessing
         self.strides = tuple(features)
         # Not a plain attribute: Keras would then train, without gradient, the layers that the taps leave out.
         self._backbone = lambda: backbone
@@ -93,6 +102,7 @@ class Segmenter(keras.Model):
             "decoder_filters": self.decoder_filters,
             "dropout": self.dropout,
             "input_channels": self.inputs[0].shape[-1],
+            "preprocessing": keras.saving.serialize_keras_object(self.preprocessing),
             "name": self.name,
             "trainable": self.trainable,
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
@@ -103,66 +113,30 @@ class Segmenter(keras.Model):
         config = dict(config)
         if isinstance(config.get("dtype"), dict):
             config["dtype"] = keras.saving.deserialize_keras_object(config["dtype"])
-        if isinstance(config.get("backbone"), dict):
-            with dtype_scope(config.get("dtype")):
-                config["backbone"] = keras.saving.deserialize_keras_object(
-                    config["backbone"], custom_objects=custom_objects
-                )
+        with dtype_scope(config.get("dtype")):
+            for name in ("backbone", "preprocessing"):
+                if isinstance(config.get(name), dict):
+                    config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
         return cls(**config)
-
-
-@contextlib.contextmanager
-def dtype_scope(dtype):
-    """Layers built inside run under this dtype policy; `None` is the global one."""
-    before = keras.config.dtype_policy()
-    if dtype is not None:
-        keras.config.set_dtype_policy(dtype)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
-def per_structure(value, argument, structures):
-    """`{structure: value}` from one value for all structures or a dict with an entry for each."""
-    if not isinstance(value, dict):
-        return dict.fromkeys(structures, value)
-    if None in structures:
-        raise ValueError(
-            f"{argument}: expected one value, not a dict, because the model has a single output. Received keys "
-            f"{list(value)}; name them in structures={tuple(value)!r}."
-        )
-    if set(value) != set(structures):
-        raise ValueError(
-            f"{argument}: expected one value for all structures, or a dict with the keys {list(structures)}. Received "
-            f"keys {list(value)}."
-        )
-    return value
-
-
-def structure_names(structures):
-    """`structures` as a tuple of names, `(None,)` for a single unnamed output."""
-    if structures is None:
-        return (None,)
-    names = () if isinstance(structures, str) else tuple(structures)
-    if not names or len(set(names)) < len(names) or not all(isinstance(name, str) and name for name in names):
-        raise ValueError(
-            "structures: expected distinct names such as ('disc', 'cup'), or None for a single output. "
-            f"Received: {structures!r}."
-        )
-    return names
 
 
 def _resolve_backbone(backbone, input_channels):
     if backbone is None:
         return small_backbone((None, None, 3 if input_channels is None else input_channels))
     channels = backbone.inputs[0].shape[-1] if getattr(backbone, "inputs", None) else None
-    if input_channels is not None and channels is not None and input_channels != channels:
+    grey = (input_channels, channels) == (1, 3)
+    if input_channels is not None and channels is not None and input_channels != channels and not grey:
         raise ValueError(
             f"input_channels: the backbone '{backbone.name}' takes {channels} channels. Received: {input_channels}. "
-            "Leave input_channels out when a backbone is given."
+            "Leave input_channels out when a backbone is given; 1 is also taken by a backbone of 3 channels, which "
+            "then sees the grey image three times."
         )
     return backbone
+
+
+def _image(backbone, input_channels):
+    *shape, channels = backbone.inputs[0].shape[1:]
+    return keras.Input((*shape, channels if input_channels is None else input_channels), name="image")
 
 
 def _drop(x, rate):

@@ -19,9 +19,9 @@ def conv(x, filters, kernel_size, name, **kwargs):
     )(x)
 
 
-def conv_norm_relu(x, filters, name, kernel_size=3, norm="batch"):
+def conv_norm_relu(x, filters, name, kernel_size=3, norm="batch", **kwargs):
     """Convolution, batch (momentum 0.9) or group normalisation (up to 32 groups) and ReLU."""
-    x = conv(x, filters, kernel_size, name, use_bias=False, kernel_initializer="he_normal")
+    x = conv(x, filters, kernel_size, name, use_bias=False, kernel_initializer="he_normal", **kwargs)
     if norm == "batch":
         x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
     else:

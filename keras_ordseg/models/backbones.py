@@ -2,24 +2,28 @@
 
 import keras
 
+from keras_ordseg.models._alignment import AlignToStride
 from keras_ordseg.models._blocks import conv_norm_relu, pool
-
-_PROBE = 256  # image side at which the strides of a backbone for images of any size are read
+from keras_ordseg.models._taps import named_maps, named_taps, scanned_maps
 
 
 def feature_maps(backbone):
     """The feature maps of a backbone by their true stride, finest first.
 
     Looked for in this order: `backbone.pyramid_outputs` (keras-hub), `backbone.pyramid_level_inputs` (keras-cv: names
-    of layers), the outputs of a functional model that gives a dict or a list. The stride is the ratio of the image's
-    side to the map's side, never read from a key: libraries number their levels differently. Where several maps
-    share a stride the last one, the deepest, is taken.
+    of layers), the outputs of a functional model that gives a dict or a list, and else the graph of the model itself
+    (`keras.applications`, any encoder): of the maps of one size the last that everything after it is made of.
+
+    The stride is the ratio of the image's side to the map's side, never read from a key: libraries number their levels
+    differently. Where several maps share a stride the last one, the deepest, is taken. A map that unpadded
+    convolutions left up to a fifth too small (Inception, Xception) is brought to size by repeating its edges.
 
     Args:
         backbone: A functional `keras.Model` with one input `(batch, *spatial, channels)`, channels last.
 
     Returns:
-        A dict `{stride: KerasTensor}` in ascending order of the strides, which are powers of two.
+        A dict `{stride: KerasTensor}` in ascending order of the strides, which are powers of two; a single map may have
+        another one, such as a transformer's patches of 14 pixels.
 
     Raises:
         TypeError: If `backbone` is not a functional Keras model.
@@ -29,19 +33,16 @@ def feature_maps(backbone):
     [1, 2, 4]
     """
     image = _single_input(backbone)
-    taps = _find_taps(backbone)
-    misfits = {name: tuple(tap.shape) for name, tap in taps.items() if len(tap.shape) != len(image.shape)}
-    if misfits:
+    taps = named_taps(backbone)
+    found = scanned_maps(backbone, image) if taps is None else named_maps(backbone, image, taps)
+    if len(found) > 1 and any(stride & (stride - 1) for stride in found):
         raise ValueError(
-            f"backbone: every feature map of '{backbone.name}' must have the rank of the image, {len(image.shape)}. "
-            f"Received also {misfits}. Pass keras.Model(backbone.input, [feature maps]) without these."
+            f"backbone: the strides of several maps must be powers of two; '{backbone.name}' has {list(found)}."
         )
-    side = tuple(_PROBE if size is None else size for size in image.shape[1:-1])
-    shapes = {name: tap.shape for name, tap in taps.items()}
-    if None in image.shape[1:-1]:
-        shapes = keras.Model(image, taps).compute_output_shape((1, *side, image.shape[-1]))
-    strides = {name: _stride(side, shapes[name][1:-1], name, backbone.name) for name in taps}
-    return dict(sorted({strides[name]: taps[name] for name in taps}.items()))
+    return {
+        stride: tap if exact else AlignToStride(stride, name=f"align{stride}")([tap, image])
+        for stride, (tap, exact) in sorted(found.items(), key=lambda item: item[0])
+    }
 
 
 def _single_input(backbone):
@@ -65,48 +66,12 @@ def _single_input(backbone):
     return inputs[0]
 
 
-def _find_taps(backbone):
-    """`{name: KerasTensor}` of the feature maps, in the backbone's own order."""
-    pyramid = getattr(backbone, "pyramid_outputs", None)
-    if pyramid:
-        return {str(name): tap for name, tap in pyramid.items()}
-    try:
-        names = getattr(backbone, "pyramid_level_inputs", None)
-    except NotImplementedError:  # keras-cv's answer for backbones of one scale
-        names = None
-    if names:
-        return {str(key): backbone.get_layer(name).output for key, name in names.items()}
-    output = backbone.output
-    if isinstance(output, dict):
-        return {str(name): tap for name, tap in output.items()}
-    if isinstance(output, (list, tuple)):
-        return {str(index): tap for index, tap in enumerate(output)}
-    raise ValueError(
-        f"backbone: found no feature maps in '{backbone.name}': it has no pyramid_outputs (keras-hub), its "
-        "pyramid_level_inputs (keras-cv) are missing or empty, and its output is a single tensor "
-        f"of shape {tuple(output.shape)}. Pass keras.Model(backbone.input, [backbone.get_layer(name).output, ...]) "
-        "with one layer for each scale."
-    )
-
-
-def _stride(image, tap, name, backbone):
-    """The common ratio of the sides of `image` to those of `tap`."""
-    ratios = {side / size if size else None for side, size in zip(image, tap, strict=True)}
-    ratio = ratios.pop()
-    if ratios or ratio is None or ratio != int(ratio) or int(ratio) & (int(ratio) - 1):
-        raise ValueError(
-            f"backbone: feature map {name!r} of '{backbone}' is {tap} for an image of {image}; expected every side "
-            "to be the image's divided by the same power of two. Build the backbone with an input size divisible by "
-            "its largest stride (often 32), or with None for any size."
-        )
-    return int(ratio)
-
-
 def small_backbone(input_shape=(None, None, 1), filters=(16, 32, 64, 128), name="small_backbone"):
     """A small convolutional encoder that trains on a laptop.
 
     One level for each entry of `filters`, at strides 1, 2, 4, 8, ...: two times convolution 3, batch normalisation
-    and ReLU, then max pooling to the next level: the contracting path of the U-Net.
+    and ReLU, then max pooling to the next level: the contracting path of the U-Net. TensorFlow on a CPU has
+    no max pooling of volumes in float16: train in `"float32"` or `"mixed_bfloat16"` there.
 
     Args:
         input_shape: `(*spatial, channels)` with one, two or three spatial axes; `None` for any size.

@@ -1,11 +1,13 @@
 """Decoders: the feature maps of a backbone, merged into one map of the image's size."""
 
+import functools
+
 from keras import layers
 
 from keras_ordseg.layers.upsample import BilinearUpsampling
 from keras_ordseg.models._blocks import conv, conv_norm_relu
-
-_WIDEST = 256  # filters; the width of the published pyramid, and the cap of both decoders' defaults
+from keras_ordseg.models._features import WIDEST, check_filters, sorted_features
+from keras_ordseg.models.deeplab import deeplab_decoder
 
 
 def fpn_decoder(features, filters=None):
@@ -34,11 +36,11 @@ def fpn_decoder(features, filters=None):
     >>> fpn_decoder(feature_maps(small_backbone((64, 64, 1))), filters=32).shape
     (None, 64, 64, 16)
     """
-    features = _sorted(features)
+    features = sorted_features(features)
     strides = list(features)
     if filters is None:
-        filters = min(_WIDEST, max(features[strides[-1]].shape[-1] // 2, 2))
-    _check_filters(filters)
+        filters = min(WIDEST, max(features[strides[-1]].shape[-1] // 2, 2))
+    check_filters(filters)
     branch_filters = max(filters // 2, 1)
     finest, above, branches = strides[0], None, []
     for stride in reversed(strides):
@@ -61,8 +63,8 @@ def fpn_decoder(features, filters=None):
     return x if finest == 1 else BilinearUpsampling(finest, name="fpn_full")(x)
 
 
-def unet_decoder(features, filters=None):
-    """The expanding path of the U-Net.
+def unet_decoder(features, filters=None, attention=False):
+    """The expanding path of the U-Net, with attention gates on its skips if wished.
 
     From the coarsest map on: bilinear enlargement, concatenation with the next finer map, and two times convolution
     3, batch normalisation and ReLU. Where the finest map is smaller than the image, the same step without a map to
@@ -72,6 +74,9 @@ def unet_decoder(features, filters=None):
         features: Dict `{stride: KerasTensor}` of `feature_maps`.
         filters: Width at the finest map, doubled at every coarser one. Default `None`: at each map the width of the
             backbone there, at most 256.
+        attention: Whether each map passes an additive attention gate before it is concatenated (the decoder
+            `"attention_unet"`): `x * sigmoid(psi(relu(theta(x) + phi(g))))`, `g` the coarser map of the decoder, on whose
+            grid the gate is computed. Default `False`.
 
     Returns:
         KerasTensor `(batch, *spatial, filters)` of the image's size.
@@ -79,32 +84,38 @@ def unet_decoder(features, filters=None):
     Raises:
         ValueError: If `features` is empty or `filters` is not a positive int.
 
-    Reference: Ronneberger, Fischer and Brox, *U-Net*, MICCAI 2015.
+    Reference: Ronneberger, Fischer and Brox, *U-Net*, MICCAI 2015; Oktay et al., *Attention U-Net*, MIDL 2018.
 
     >>> from keras_ordseg.models.backbones import feature_maps, small_backbone
     >>> unet_decoder(feature_maps(small_backbone((64, 64, 1)))).shape
     (None, 64, 64, 16)
     """
-    features = _sorted(features)
+    features = sorted_features(features)
     strides = list(features)
     if filters is not None:
-        _check_filters(filters)
+        check_filters(filters)
     stride = strides[-1]
     x = features[stride]
     width = x.shape[-1]
     for finer in reversed(strides[:-1]):
         name = f"unet{finer}"
         if filters is None:
-            width = min(_WIDEST, features[finer].shape[-1])
+            width = min(WIDEST, features[finer].shape[-1])
         else:
             width = filters * 2 ** strides.index(finer)
+        skip = features[finer]
+        if attention:
+            skip = _attention_gate(skip, x, stride // finer, name)
         x = BilinearUpsampling(stride // finer, name=f"{name}_up")(x)
-        x = layers.Concatenate(name=f"{name}_skip")([x, features[finer]])
+        x = layers.Concatenate(name=f"{name}_skip")([x, skip])
         x = _double_conv(x, width, name)
         stride = finer
     if len(strides) == 1:
-        width = min(_WIDEST, width) if filters is None else filters
+        width = min(WIDEST, width) if filters is None else filters
         x = _double_conv(x, width, f"unet{stride}")
+    odd = stride // (stride & -stride)
+    if odd > 1:  # the patches of a transformer, 14 pixels for example
+        x, stride = BilinearUpsampling(odd, name=f"unet{stride}_patch")(x), stride // odd
     while stride > 1:
         stride //= 2
         width = max(min(16, width), width // 2)
@@ -113,24 +124,54 @@ def unet_decoder(features, filters=None):
     return x
 
 
+def upsample_decoder(features, filters=None):
+    """The coarsest map, a convolution, and bilinear enlargement: for backbones whose output is a decoded map already.
+
+    What `with_ordinal_head` puts between a segmentation model's own decoder and the head, and the plain choice for
+    backbones of one scale, such as vision transformers.
+
+    Args:
+        features: Dict `{stride: KerasTensor}` of `feature_maps`; the coarsest is used.
+        filters: Width. Default `None`: the map's own, at most 64.
+
+    Returns:
+        KerasTensor `(batch, *spatial, filters)` of the image's size.
+
+    Raises:
+        ValueError: If `features` is empty or `filters` is not a positive int.
+
+    >>> from keras_ordseg.models.backbones import feature_maps, small_backbone
+    >>> upsample_decoder(feature_maps(small_backbone((64, 64, 1), filters=(4, 8)))).shape
+    (None, 64, 64, 8)
+    """
+    stride, x = list(sorted_features(features).items())[-1]
+    filters = min(64, x.shape[-1]) if filters is None else filters
+    check_filters(filters)
+    x = conv_norm_relu(x, filters, "upsample")
+    return x if stride == 1 else BilinearUpsampling(stride, name="upsample_full")(x)
+
+
+def _attention_gate(skip, gate, ratio, name):
+    """`skip` times its attention, which is computed on the `ratio` times coarser grid of `gate`."""
+    width = max(skip.shape[-1] // 2, 1)
+    own = conv(skip, width, ratio, f"{name}_theta", strides=ratio, use_bias=False)
+    x = layers.Add(name=f"{name}_gate")([own, conv(gate, width, 1, f"{name}_phi")])
+    x = conv(layers.ReLU(name=f"{name}_gate_relu")(x), 1, 1, f"{name}_psi", activation="sigmoid")
+    x = BilinearUpsampling(ratio, name=f"{name}_attention")(x)
+    return layers.Multiply(name=f"{name}_attended")([skip, x])
+
+
 def _double_conv(x, width, name):
     return conv_norm_relu(conv_norm_relu(x, width, f"{name}_1"), width, f"{name}_2")
 
 
-def _sorted(features):
-    if not features:
-        raise ValueError("features: expected at least one feature map {stride: KerasTensor}. Received none.")
-    return dict(sorted(features.items()))
-
-
-def _check_filters(filters):
-    if not isinstance(filters, int) or isinstance(filters, bool) or filters < 1:
-        raise ValueError(
-            f"decoder_filters: expected a positive int, or None for the default. Received: {filters!r}."
-        )
-
-
-DECODERS = {"fpn": fpn_decoder, "unet": unet_decoder}
+DECODERS = {
+    "fpn": fpn_decoder,
+    "unet": unet_decoder,
+    "attention_unet": functools.partial(unet_decoder, attention=True),
+    "deeplabv3plus": deeplab_decoder,
+    "upsample": upsample_decoder,
+}
 
 
 def decode(decoder, features, filters=None):

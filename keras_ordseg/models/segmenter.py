@@ -1,12 +1,13 @@
-"""The models: an ordinal segmenter, and the binary baseline on the same network."""
+"""The ordinal segmenter."""
 
 import functools
 
 import keras
 
 from keras_ordseg.layers.head import OrdinalHead
-from keras_ordseg.models._base import Segmenter, per_structure, structure_names
-from keras_ordseg.models._binary_head import BinaryHead
+from keras_ordseg.models._arguments import per_structure, plain, structure_names
+from keras_ordseg.models._base import Segmenter
+from keras_ordseg.models._nesting import inside_levels, nest
 
 
 @keras.saving.register_keras_serializable(package="keras_ordseg")
@@ -17,20 +18,28 @@ class OrdinalSegmenter(Segmenter):
     Keras model: `compile`, `fit`, `.keras` files and freezing work as usual, and no loss or metric is inside.
 
     Args:
-        backbone: A keras-cv or keras-hub backbone or any functional model whose outputs are feature maps (see
-            `feature_maps`), of any image size and number of channels. Default `None`: `small_backbone`. Images come
-            in [0, 1], so a keras-cv backbone wants `include_rescaling=False`.
+        backbone: A backbone of keras-cv, keras-hub or `keras.applications`, or any functional model in which feature
+            maps are found (see `feature_maps`), of any image size and number of channels. Default `None`:
+            `small_backbone`.
         num_raters: Number of raters K, or a dict `{structure: K}`.
-        decoder: `"fpn"` (the paper's, default) or `"unet"`.
+        decoder: `"fpn"` (the paper's, default), `"unet"`, `"attention_unet"`, `"deeplabv3plus"`, or `"upsample"` for a
+            backbone of one scale.
         link: Link of the head, `"softmax"` (default), `"cumulative"`, `"nested"` or `"beta_binomial"`, see `OrdinalHead`.
         structures: Names such as `("disc", "cup")`: the output is then a dict `{structure: level logits}`, for which
             Keras takes a dict of losses. Default `None`: one output.
+        nested_structures: Whether each structure lies inside the one before it, as the cup in the disc. Its level is
+            then the smaller of the outer one's and one of its own (`layers.NestedLevels`), so that no read-out of the inner
+            structure can exceed that of the outer. The panels must be of one size. Default `False`.
         initial_levels: The K+1 level frequencies of the training data (`data.level_frequencies`) at which the model
             starts, or a dict of them by structure. Default `None`: it starts at random.
         decoder_filters: Width of the decoder, see `fpn_decoder` and `unet_decoder`. Default `None`: from the
             backbone's.
         dropout: Rate of spatial dropout (whole channels) before the head. Default 0.
-        input_channels: Channels of the image; only for `backbone=None`. Default `None`: 3.
+        input_channels: Channels of the image, for `backbone=None`; or 1 for grey images on a backbone of three channels,
+            which sees them three times. Default `None`: the backbone's, 3 without one.
+        preprocessing: What is done inside the model to images in [0, 1] before the backbone sees them, so that serving and
+            training agree: `"auto"` (default) knows keras-cv, `keras.applications` and keras-hub segmenters; `None`,
+            `"0-255"`, `"tf"`, `"torch"`, `"caffe"`, a keras-hub `ImageConverter` or any Keras layer, see `input_scaling`.
         name: Name of the model.
         trainable: `False` freezes the whole model. Default `True`.
         dtype: Dtype policy of the layers made here. Default `None`: the global policy. The backbone keeps its own; a
@@ -68,6 +77,8 @@ class OrdinalSegmenter(Segmenter):
         decoder_filters=None,
         dropout=0.0,
         input_channels=None,
+        preprocessing="auto",
+        nested_structures=False,
         name="ordinal_segmenter",
         trainable=True,
         dtype=None,
@@ -79,20 +90,33 @@ class OrdinalSegmenter(Segmenter):
         names = structure_names(structures)
         raters = per_structure(num_raters, "num_raters", names)
         levels = per_structure(initial_levels, "initial_levels", names)
+        labels = {structure: structure or "levels" for structure in names}
+        if nested_structures:
+            levels = inside_levels(names, raters, levels)
+            labels = {structure: f"{structure}_inside" if i else structure for i, structure in enumerate(names)}
         heads = {
-            structure: functools.partial(
-                OrdinalHead, raters[structure], link, levels[structure], name=structure or "levels"
-            )
+            structure: functools.partial(OrdinalHead, raters[structure], link, levels[structure], name=labels[structure])
             for structure in names
         }
         super().__init__(
-            heads, backbone, decoder, decoder_filters, dropout, input_channels, name, trainable, dtype
+            heads,
+            backbone,
+            decoder,
+            decoder_filters,
+            dropout,
+            input_channels,
+            preprocessing,
+            name,
+            trainable,
+            dtype,
+            join=nest if nested_structures else None,
         )
         self._settings = {
-            "num_raters": _plain(num_raters, int),
+            "num_raters": plain(num_raters, int),
             "link": link,
             "structures": None if structures is None else list(names),
-            "initial_levels": _plain(initial_levels, float),
+            "nested_structures": bool(nested_structures),
+            "initial_levels": plain(initial_levels, float),
         }
 
     def levels_for(self, num_raters):
@@ -120,68 +144,3 @@ class OrdinalSegmenter(Segmenter):
 
     def get_config(self):
         return {**super().get_config(), **self._settings}
-
-
-@keras.saving.register_keras_serializable(package="keras_ordseg")
-class BinarySegmenter(Segmenter):
-    """Image to one foreground logit: the baseline of an `OrdinalSegmenter`, the same network but for its last layer.
-
-    Built after the same `keras.utils.set_random_seed`, both have the same weights in backbone and decoder.
-
-    Args:
-        backbone, decoder, structures, decoder_filters, dropout, input_channels, name, trainable, dtype: As for
-            `OrdinalSegmenter`.
-        initial_probability: Mean vote of the training data, in (0, 1), at which the model starts: the last bias is
-            its logit and the last kernel 0; or a dict by structure. Default `None`: it starts at random.
-
-    Output shape:
-        `(batch, *spatial, 1)`, float32 under every policy, or a dict of them. Every metric of the package takes it.
-
-    Raises:
-        ValueError: As for `OrdinalSegmenter`, or for a probability outside (0, 1).
-        TypeError: If the backbone is not a functional Keras model.
-
-    >>> from keras_ordseg.models import small_backbone
-    >>> model = BinarySegmenter(small_backbone((None, None, 1), filters=(4, 8)), initial_probability=0.1)
-    >>> round(float(keras.ops.sigmoid(model(keras.ops.zeros((1, 8, 8, 1))))[0, 0, 0, 0]), 4)
-    0.1
-    """
-
-    def __init__(
-        self,
-        backbone=None,
-        decoder="fpn",
-        structures=None,
-        initial_probability=None,
-        decoder_filters=None,
-        dropout=0.0,
-        input_channels=None,
-        name="binary_segmenter",
-        trainable=True,
-        dtype=None,
-    ):
-        names = structure_names(structures)
-        start = per_structure(initial_probability, "initial_probability", names)
-        heads = {
-            structure: functools.partial(BinaryHead, start[structure], name=structure or "foreground")
-            for structure in names
-        }
-        super().__init__(
-            heads, backbone, decoder, decoder_filters, dropout, input_channels, name, trainable, dtype
-        )
-        self._settings = {
-            "structures": None if structures is None else list(names),
-            "initial_probability": _plain(initial_probability, float),
-        }
-
-    def get_config(self):
-        return {**super().get_config(), **self._settings}
-
-
-def _plain(value, kind):
-    """A number, numbers in a row, or a dict of these by structure, ready for a configuration file."""
-    if value is None:
-        return None
-    if isinstance(value, dict):
-        return {name: _plain(item, kind) for name, item in value.items()}
-    return [kind(item) for item in value] if hasattr(value, "__len__") else kind(value)

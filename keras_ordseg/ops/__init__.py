@@ -11,6 +11,7 @@ from keras_ordseg.ops.levels import (
     readout_probability,
 )
 from keras_ordseg.ops.links import beta_binomial_levels, ordered_levels
+from keras_ordseg.ops.nesting import nested_levels
 from keras_ordseg.ops.overlap import dice, generalized_energy_distance, nested_masks
 from keras_ordseg.ops.ratings import majority_quorum, votes
 from keras_ordseg.ops.scores import binary_cross_entropy, brier, ranked_probability_score
@@ -34,6 +35,7 @@ __all__ = [
     "kernel_calibration_error",
     "level_probabilities",
     "majority_quorum",
+    "nested_levels",
     "nested_masks",
     "ordered_levels",
     "ranked_probability_score",

@@ -11,6 +11,7 @@ import functools
 import numpy as np
 from keras import ops
 
+from keras_ordseg.ops.joint_score import joint_score
 from keras_ordseg.ops.levels import as_float, constant, level_logits, readout_logit
 from keras_ordseg.ops.ratings import panel, resolve_quorum
 from keras_ordseg.ops.thinning import scaled_quorum, thinned_readout_terms, thinning_kernel
@@ -54,24 +55,32 @@ def ranked_probability_score(y_true, logits, normalization="levels"):
     """
     logits = level_logits(logits)
     p = panel(y_true, logits, dtype=logits.dtype)
-    return ops.where(ops.isnan(p.weights), p.weights, rps_of_panel(p, logits, normalization))
+    return p.weights * rps_of_panel(p, logits, normalization)  # 1, 0 where nobody rated, NaN for what cannot be
 
 
 def rps_of_panel(p, logits, normalization="levels"):
     """`ranked_probability_score` of a prepared `Panel`, whose weights mark an impossible y_true."""
+    return joint_score_of_panel(p, logits, normalization=normalization, binary_weight=0.0, rps_weight=1.0)
+
+
+def joint_score_of_panel(p, logits, readout=None, normalization="levels", binary_weight=1.0, rps_weight=0.8):
+    """Cross-entropy of a read-out plus ranked probability score of a prepared `Panel`, in one pass: see `joint_score`."""
     extra = {"levels": 1, "thresholds": 0, "sum": None}[check_normalization(normalization)]
-    return choose(
-        p, functools.partial(_rps, extra=extra), functools.partial(_rps_thinned, extra=extra), logits
-    )
+    weights = {"binary_weight": binary_weight, "rps_weight": rps_weight}
+    return choose(p, functools.partial(joint_score, readout=readout, extra=extra, **weights), logits)
 
 
-def choose(p, plain, thinned, logits):
+def choose(p, score, logits):
     """A score of the logits with its own gradient, thinned where some pixel lacks an answer of the K.
+
+    It keeps nothing for the way back: the gradient is made there, from the logits. Both stand in a branch of their own,
+    also where there is nothing to choose: XLA would else melt the levels' maps into the result and into one another,
+    which costs several times the memory.
 
     Args:
         p: A `Panel`.
-        plain: `(votes, logits) -> (value, gradient)`.
-        thinned: `(votes, counts, logits) -> (value, gradient)`.
+        score: `(votes, counts, logits, upstream=None)`: values, or where `upstream` is given the gradient times that, one
+            map for each level; `counts` is `None` where all K rated.
         logits: Level logits `(batch, *spatial, K+1)`.
 
     Returns:
@@ -79,63 +88,33 @@ def choose(p, plain, thinned, logits):
     """
 
     @ops.custom_gradient
-    def score(logits, votes, *counts_and_complete):
-        if counts_and_complete:
-            counts, complete = counts_and_complete
-            value, gradient = ops.cond(
-                complete > 0.5, lambda: plain(votes, logits), lambda: thinned(votes, counts, logits)
-            )
-        else:
-            value, gradient = plain(votes, logits)
+    def run(logits, votes, *counts_and_complete):
+        def either(*upstream):
+            def branch(counts):
+                def values():
+                    out = score(votes, counts, logits, *upstream)
+                    return ops.stack(out, axis=-1) if upstream else out
+
+                return values
+
+            if counts_and_complete:
+                counts, complete = counts_and_complete
+                return ops.cond(complete > 0.5, branch(None), branch(counts))
+            like = logits if upstream else votes
+            known = ops.sum(ops.reshape(logits, (-1,))[:1]) < np.inf  # what no compiler can foresee; a batch may be empty
+            return ops.cond(known, branch(None), lambda: ops.full_like(like, np.nan))
 
         def grad(*args, upstream=None):
             if upstream is None:
                 (upstream,) = args
             nothing = [ops.zeros_like(x) for x in (votes, *counts_and_complete)]
-            return (ops.expand_dims(upstream, -1) * gradient, *nothing)
+            return (either(upstream), *nothing)
 
-        return value, grad
+        return either(), grad
 
     if p.complete is True:
-        return score(logits, p.votes)
-    return score(logits, p.votes, p.counts, ops.cast(p.complete, logits.dtype))
-
-
-def _rps(votes, logits, extra):
-    probabilities = ops.softmax(logits, axis=-1)
-    num_raters = logits.shape[-1] - 1
-    scale = 1.0 if extra is None else 1.0 / (num_raters + extra)
-    total, cumulative, gaps = 0.0, 0.0, []
-    for j in range(num_raters):
-        cumulative = cumulative + probabilities[..., j]
-        gaps.append(cumulative - ops.cast(votes <= j, logits.dtype))
-        total = total + ops.square(gaps[-1])
-    slopes, above = [ops.zeros_like(total)], 0.0  # of the score by p_k: twice the sum of the gaps from k on
-    for gap in reversed(gaps):
-        above = above + (2.0 * scale) * gap
-        slopes.append(above)
-    return total * scale, _through_softmax(probabilities, ops.stack(slopes[::-1], axis=-1))
-
-
-def _through_softmax(probabilities, slopes):
-    return probabilities * (slopes - ops.sum(probabilities * slopes, axis=-1, keepdims=True))
-
-
-def _rps_thinned(votes, counts, logits, extra):
-    probabilities = ops.softmax(logits, axis=-1)
-    num_raters = logits.shape[-1] - 1
-    rows, total, slopes = ops.cast(counts, "int32"), 0.0, 0.0
-    for j in range(num_raters):
-        below = np.zeros((num_raters + 1, num_raters + 1))  # P(V <= j | k, n), rows n
-        for n in range(j + 1, num_raters + 1):
-            below[n] = thinning_kernel(num_raters, n)[:, : j + 1].sum(-1)
-        kernel = ops.take(constant(below, logits), rows, axis=0)
-        gap = ops.sum(probabilities * kernel, axis=-1) - ops.cast(votes <= j, logits.dtype)
-        gap = ops.where(counts > j, gap, ops.zeros_like(gap))
-        total = total + ops.square(gap)
-        slopes = slopes + 2.0 * ops.expand_dims(gap, -1) * kernel
-    scale = ops.ones_like(counts) if extra is None else 1.0 / ops.maximum(counts + extra, 1.0)
-    return total * scale, _through_softmax(probabilities, slopes * ops.expand_dims(scale, -1))
+        return run(logits, p.votes)
+    return run(logits, p.votes, p.counts, ops.cast(p.complete, logits.dtype))
 
 
 def level_cross_entropy(p, logits):
@@ -148,28 +127,27 @@ def level_cross_entropy(p, logits):
     Returns:
         Values `(batch, *spatial)` in nats.
     """
-    return choose(p, _level_cross_entropy, _level_cross_entropy_thinned, logits)
+    return choose(p, _level_cross_entropy, logits)
 
 
-def _level_cross_entropy(votes, logits):
-    levels = ops.arange(logits.shape[-1], dtype=logits.dtype)
-    hit = ops.cast(ops.equal(ops.expand_dims(votes, -1), levels), logits.dtype)
-    value = ops.logsumexp(logits, axis=-1) - ops.sum(hit * logits, axis=-1)
-    return value, ops.softmax(logits, axis=-1) - hit
-
-
-def _level_cross_entropy_thinned(votes, counts, logits):
+def _level_cross_entropy(votes, counts, logits, upstream=None):
+    if counts is None:
+        levels = ops.arange(logits.shape[-1], dtype=logits.dtype)
+        hit = ops.cast(ops.equal(ops.expand_dims(votes, -1), levels), logits.dtype)
+        if upstream is None:
+            return ops.logsumexp(logits, axis=-1) - ops.sum(hit * logits, axis=-1)
+        return ops.unstack(ops.expand_dims(upstream, -1) * (ops.softmax(logits, axis=-1) - hit), axis=-1)
     size = logits.shape[-1]
-    table = np.zeros(
-        (size, size, size)
-    )  # log P(v | k, n), indexed n, v, k; what cannot happen is never looked up
+    table = np.zeros((size, size, size))  # log P(v | k, n), indexed n, v, k; what cannot happen is never looked up
     with np.errstate(divide="ignore"):
         for n in range(1, size):
             table[n, : n + 1] = np.log(thinning_kernel(size - 1, n).T)
     cell = ops.cast(counts * size + ops.minimum(ops.maximum(votes, 0.0), size - 1.0), "int32")
     joint = logits + ops.take(constant(table.reshape(size * size, size), logits), cell, axis=0)
-    value = ops.logsumexp(logits, axis=-1) - ops.logsumexp(joint, axis=-1)
-    return value, ops.softmax(logits, axis=-1) - ops.softmax(joint, axis=-1)
+    if upstream is None:
+        return ops.logsumexp(logits, axis=-1) - ops.logsumexp(joint, axis=-1)
+    gradient = ops.softmax(logits, axis=-1) - ops.softmax(joint, axis=-1)
+    return ops.unstack(ops.expand_dims(upstream, -1) * gradient, axis=-1)
 
 
 def panel_readout_logit(p, logits, readout):
@@ -178,16 +156,18 @@ def panel_readout_logit(p, logits, readout):
         return readout_logit(logits, readout)
     quorum = resolve_quorum(readout, logits.shape[-1] - 1)
 
-    def plain(votes, logits):
-        shares = (-_shares(logits[..., :quorum]), _shares(logits[..., quorum:]))
-        return readout_logit(logits, quorum), ops.concatenate(shares, axis=-1)
-
-    def thinned(votes, counts, logits):
+    def score(votes, counts, logits, upstream=None):
+        if counts is None and upstream is None:
+            return readout_logit(logits, quorum)
+        if counts is None:
+            shares = ops.concatenate((-_shares(logits[..., :quorum]), _shares(logits[..., quorum:])), axis=-1)
+            return ops.unstack(ops.expand_dims(upstream, -1) * shares, axis=-1)
         up, down = thinned_readout_terms(logits, counts, readout)
-        value = ops.logsumexp(up, axis=-1) - ops.logsumexp(down, axis=-1)
-        return value, _shares(up) - _shares(down)
+        if upstream is None:
+            return ops.logsumexp(up, axis=-1) - ops.logsumexp(down, axis=-1)
+        return ops.unstack(ops.expand_dims(upstream, -1) * (_shares(up) - _shares(down)), axis=-1)
 
-    return choose(p, plain, thinned, logits)
+    return choose(p, score, logits)
 
 
 def _shares(terms):

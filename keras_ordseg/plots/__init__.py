@@ -7,8 +7,20 @@ the figure. Nothing goes through `pyplot`: no window opens, no global state chan
 
 from keras_ordseg.plots._agreement import agreement_map
 from keras_ordseg.plots._contact_sheet import contact_sheet
+from keras_ordseg.plots._histogram import level_histogram
 from keras_ordseg.plots._levels import level_distribution
 from keras_ordseg.plots._reliability import reliability_diagram
+from keras_ordseg.plots._ribbon import confidence_ribbon
+from keras_ordseg.plots._tradeoff import calibration_tradeoff
 from keras_ordseg.plots._training import training_curves
 
-__all__ = ["agreement_map", "contact_sheet", "level_distribution", "reliability_diagram", "training_curves"]
+__all__ = [
+    "agreement_map",
+    "calibration_tradeoff",
+    "confidence_ribbon",
+    "contact_sheet",
+    "level_distribution",
+    "level_histogram",
+    "reliability_diagram",
+    "training_curves",
+]

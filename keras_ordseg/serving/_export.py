@@ -1,44 +1,86 @@
 """Export for TensorFlow Serving."""
 
-import logging
+import functools
 import os
 import pathlib
 import shutil
 import tempfile
 
-import keras
-from keras import ops
+from keras_ordseg.serving import _checks as checks
+from keras_ordseg.serving._card import card_fields, make_card
+from keras_ordseg.serving._float32 import as_float32
+from keras_ordseg.serving._graph import logits_of, write_graph
+from keras_ordseg.serving._signatures import contours, readouts, summary
+from keras_ordseg.serving._warmup import warmup_requests, write_warmup
 
-from keras_ordseg.ops import consensus_probability, level_probabilities, readout_probability
 
-
-def export(model, directory):
+def export(
+    model,
+    directory,
+    calibrator=None,
+    *,
+    sample=None,
+    spacing=None,
+    review_threshold=0.5,
+    card=None,
+    max_pixels=2**26,
+    multiple=None,
+    value_range=(0.0, 1.0),
+    dtype=None,
+):
     """Writes a trained model as the next version of a TensorFlow SavedModel.
 
-    `directory/<version>/saved_model.pb`, with versions 1, 2, 3, ... as TensorFlow Serving reads them. Neither Keras
-    nor this package is needed to load it. The signature `serving_default` takes `image`, float32
-    `(batch, *spatial, channels)` exactly as the model was trained on, and gives float32 outputs:
+    `directory/<version>/`, with versions 1, 2, 3, ... as TensorFlow Serving reads them: the SavedModel, the requests that
+    warm it up (`assets.extra/tf_serving_warmup_requests`) and `model_card.json`. Neither Keras nor this package is needed
+    to load it. Its signatures, each with the calibrator in the graph, take any number of images; sides that the strides
+    of the backbone do not divide are padded with the edge, and the results cut back:
 
-    - `"agreement"` `(batch, *spatial)`: the chance that a rater drawn at random marks the pixel, `E[k] / K`;
-    - `"majority"` `(batch, *spatial)`: the chance that a majority marks it, `P(k >= ceil(K/2))`;
-    - `"levels"` `(batch, *spatial, K+1)`: the chance that exactly 0, 1, ..., K raters mark it;
-    - `"at_least"` `(batch, *spatial, K)`: the chance that at least 1, ..., K raters mark it.
+    - `serving_default`: `image` float32 `(batch, *spatial, channels)`, exactly as in training, gives float32
+      `"agreement"` `(batch, *spatial)`, the chance that a rater drawn at random marks the pixel, `E[k] / K`;
+      `"majority"` `(batch, *spatial)`, `P(k >= ceil(K/2))`; `"levels"` `(batch, *spatial, K+1)`, the chance that exactly
+      0, 1, ..., K raters mark it; `"at_least"` `(batch, *spatial, K)`, that at least 1, ..., K do. A binary model (last
+      axis 1) gives `"probability"` `(batch, *spatial)`;
+    - `encoded`, for 2-D models of 1 or 3 channels: `encoded`, the bytes of PNG or JPEG files of one size, string
+      `(batch,)`, gives the same at the size of the files. They are scaled as `data.cases` does it, and where the model
+      takes one size only, they are brought to it and the results back;
+    - `contours`: `image` gives `"masks"` uint8 `(batch, *spatial, K)`, `"ribbon"` uint8 `(batch, *spatial)`, `"area"`,
+      `"area_low"`, `"area_high"` `(batch,)`: see `_signatures.contours`. A binary model gives `"masks"` of one channel and
+      `"area"`;
+    - `summary`: `image` gives `"expected_area"`, `"area_sd"`, `"disputed_share"` float32 `(batch,)` and `"review"` bool
+      `(batch,)`: see `_signatures.summary`. A binary model gives `"expected_area"`.
 
-    A binary model (last axis 1) gives `"probability"` `(batch, *spatial)` instead. A model with structures gives each of
-    them under `"<structure>_<output>"`. Layers run in inference mode. A version appears whole or not at all: it is
-    written beside its place and renamed.
+    A model with structures gives each of them under `"<structure>_<output>"`. Layers run in inference mode. A version
+    appears whole or not at all: it is written beside its place and renamed.
 
     Args:
         model: A Keras model with one image as input and logits as output: level logits, a binary logit, or a dict of
             them by structure.
         directory: Folder of the served model; made where it is missing.
+        calibrator: A fitted Keras layer or model from logits to logits of the same shape, or a dict of them by
+            structure. Default `None`.
+        sample: An image `(*spatial, channels)`, or a batch of them, as clients send it: the model is warmed up at its
+            size. Default: zeros of the model's size, or of 256 pixels a side (1024 in 1-D, 64 in 3-D).
+        spacing: Distance between pixels in mm on each spatial axis, or one number for 1-D. Areas are then in mm, mm² or
+            mm³. Default `None`: in pixels.
+        review_threshold: An image is flagged for review where its disputed share is above it. Default 0.5: the raters
+            are expected to differ on more of the structure than they agree on.
+        card: Dict with your fields of the model card, such as `"data"`, `"metrics"`, `"intended_use"`, `"licence"`.
+        max_pixels: The most pixels that the files of one `encoded` request may have together; their headers are read
+            before they are decoded. Default 2**26.
+        multiple: What the sides of images are padded to a multiple of. Default: the largest stride of a segmenter or
+            ensemble of this package, and 1, no padding, for other models.
+        value_range: Images with values outside it are refused, with a margin of 0.1 %, and so are NaN and infinity.
+            Default `(0.0, 1.0)`; `None` takes any finite values and leaves `encoded` out. Not checked under JAX.
+        dtype: `"float32"` to rebuild a model of half precision in float32, which converters need and most CPUs run
+            faster. Default `None`: as the model is.
 
     Returns:
         `pathlib.Path` of the version written.
 
     Raises:
-        TypeError: If `model` is not a Keras model.
-        ValueError: If the model is not built, or its input or output is not of the kind above.
+        TypeError: If `model` is not a Keras model, a calibrator not a layer, or the card not JSON.
+        ValueError: If the model is not built, or its input or output is not of the kind above; for an argument out of
+            range.
         RuntimeError: Under a Keras backend that cannot write a SavedModel.
         ImportError: Without TensorFlow.
         NotADirectoryError: If `directory` is a file.
@@ -47,62 +89,73 @@ def export(model, directory):
     >>> model = keras_ordseg.models.OrdinalSegmenter(
     ...     keras_ordseg.models.small_backbone((None, None, 1), filters=(4, 8)), num_raters=3)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     version = export(model, folder)
-    ...     version.name, (version / "saved_model.pb").exists()
-    ('1', True)
+    ...     version = export(model, folder, card={"licence": "CC BY 4.0"})
+    ...     version.name, sorted(path.name for path in version.iterdir() if path.suffix)
+    ('1', ['assets.extra', 'fingerprint.pb', 'model_card.json', 'saved_model.pb'])
     """
-    shape = _check_model(model)
-    _check_backend(shape)
+    shape = checks.check_model(model)
+    checks.check_backend(shape)
+    checks.check_settings(review_threshold, max_pixels, value_range)
+    calibrators = checks.check_calibrators(calibrator, model)
+    multiples = checks.check_multiples(multiple, model, shape)
+    pixel_size, unit, distances = checks.check_spacing(spacing, shape)
+    sample = checks.check_sample(sample, shape, multiples, value_range)
+    make_card(card, {})  # refuses what is no JSON before the model is traced
+    if dtype not in (None, "float32"):
+        raise ValueError(f"dtype: expected 'float32' or None. Received: {dtype!r}.")
+    raters = {name: tensor.shape[-1] - 1 for name, tensor in checks.outputs_of(model).items()}
     directory = pathlib.Path(directory).expanduser()
     if directory.exists() and not directory.is_dir():
         raise NotADirectoryError(
             f"directory: expected a folder for the versions of the model. '{directory}' is a file."
         )
+    graph_model = model if dtype is None else as_float32(model)
     directory.mkdir(parents=True, exist_ok=True)
     scratch = pathlib.Path(tempfile.mkdtemp(prefix=".export-", dir=directory))
     try:
-        _write(model, shape, scratch / "model")
-        return _publish(scratch / "model", directory)
+        path = scratch / "model"
+        logits = logits_of(graph_model, calibrators, multiples, value_range)
+        functions = {
+            "serving_default": readouts,
+            "contours": functools.partial(contours, pixel_size=pixel_size),
+            "summary": functools.partial(summary, pixel_size=pixel_size, review_threshold=review_threshold),
+        }
+        left_out = _left_out(shape, raters, value_range)
+        limit = None if "encoded" in left_out else max_pixels
+        signatures = write_graph(path, graph_model, calibrators, shape, logits, functions, limit)
+        warm = [name for name in signatures if name != "encoded" or sample[..., 0].size <= max_pixels]
+        if len(warm) < len(signatures):
+            left_out["warm-up of encoded"] = "the sample has more pixels than max_pixels"
+        write_warmup(path, directory.name, warmup_requests(warm, sample))
+        settings = {
+            "spacing": distances,
+            "area_unit": unit,
+            "review_threshold": float(review_threshold),
+            "value_range": None if value_range is None else [float(end) for end in value_range],
+            "size_multiple": list(multiples),
+            "max_pixels": limit,
+            "warmup_shape": list(sample.shape),
+        }
+        fields = card_fields(model, raters, calibrators, signatures, left_out, settings)
+        (path / "model_card.json").write_text(make_card(card, fields), encoding="utf-8")
+        return _publish(path, directory)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _write(model, shape, path):
-    def serve(image):
-        outputs = model(image, training=False)
-        if not isinstance(outputs, dict):
-            return _readouts(outputs)
-        return {
-            f"{structure}_{name}": value
-            for structure, output in outputs.items()
-            for name, value in _readouts(output).items()
-        }
-
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    signature = [keras.InputSpec(dtype="float32", shape=shape, name="image")]
-    archive.add_endpoint("serving_default", serve, input_signature=signature)
-    log = logging.getLogger("tensorflow")  # it would name the temporary folder, twice
-    level = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        archive.write_out(str(path), verbose=False)
-    finally:
-        log.setLevel(level)
-
-
-def _readouts(logits):
-    """What is served of one output, by name."""
-    num_raters = logits.shape[-1] - 1
-    if num_raters == 0:
-        return {"probability": readout_probability(logits)}
-    at_least = [consensus_probability(logits, quorum) for quorum in range(1, num_raters + 1)]
-    return {
-        "agreement": readout_probability(logits, "expected"),
-        "majority": readout_probability(logits, "majority"),
-        "levels": level_probabilities(logits),
-        "at_least": ops.stack(at_least, axis=-1),
-    }
+def _left_out(shape, raters, value_range):
+    """What a user could miss, with the reason."""
+    reasons = {}
+    if len(shape) != 4 or shape[-1] not in (1, 3):
+        reasons["encoded"] = "PNG and JPEG files are 2-D images of 1 or 3 channels"
+    elif value_range is None or tuple(value_range) != (0, 1):
+        reasons["encoded"] = "files are read into [0, 1], and the model was not exported for that range"
+    elif sum(side is None for side in shape[1:3]) == 1:
+        reasons["encoded"] = "the model fixes one side of the image and leaves the other free"
+    if binary := [name for name, count in raters.items() if count == 0]:
+        what = "" if None in raters else f" of {', '.join(binary)}"
+        reasons[f"ribbon, intervals and disputed share{what}"] = "a binary output has no levels"
+    return reasons
 
 
 def _publish(source, directory):
@@ -117,58 +170,3 @@ def _publish(source, directory):
                 raise
         else:
             return target
-
-
-def _check_model(model):
-    """The shape of the model's input with a free batch axis; an error for a model that cannot be served."""
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"model: expected a Keras model. Received: {model!r} of type {type(model).__name__}.")
-    inputs = getattr(model, "inputs", None) if model.built else None
-    if not inputs:
-        raise ValueError(
-            f"model: '{model.name}' is not built, or its shapes are not known. Use a functional model such as "
-            "models.OrdinalSegmenter, or wrap yours: keras.Model(image, model(image)) with "
-            "image = keras.Input((None, None, channels), name='image')."
-        )
-    if len(inputs) != 1 or not 3 <= len(inputs[0].shape) <= 5:
-        raise ValueError(
-            f"model: expected one input, an image (batch, *spatial, channels). '{model.name}' takes "
-            f"{[tuple(x.shape) for x in inputs]}."
-        )
-    output = model.output
-    for name, tensor in (output if isinstance(output, dict) else {"": output}).items():
-        shape = tuple(getattr(tensor, "shape", ()))
-        if len(shape) != len(inputs[0].shape) or shape[-1] is None:
-            raise ValueError(
-                f"model: expected level logits (batch, *spatial, K+1) or a binary logit (batch, *spatial, 1), or a dict "
-                f"of them by structure. '{model.name}' gives {name or 'an output'} of shape {shape or output!r}."
-            )
-        layer = tensor._keras_history.operation
-        made_by = {type(layer).__name__.lower(), getattr(getattr(layer, "activation", None), "__name__", "")}
-        if made_by & {"sigmoid", "softmax"} or getattr(layer, "output_type", "") == "probability":
-            raise ValueError(
-                f"model: expected logits, because the probabilities are made here. The last layer '{layer.name}' of "
-                f"'{model.name}' gives probabilities; take its activation away."
-            )
-    return (None, *inputs[0].shape[1:])
-
-
-def _check_backend(shape):
-    backend = keras.config.backend()
-    if backend not in ("tensorflow", "jax"):
-        raise RuntimeError(
-            f"serving.export writes a TensorFlow SavedModel, which Keras cannot do under the '{backend}' backend. Save "
-            "the model with model.save('model.keras') and export it in a process with KERAS_BACKEND=tensorflow."
-        )
-    if backend == "jax" and None in shape[1:]:
-        raise ValueError(
-            f"model: under the 'jax' backend the size of the image must be fixed, and it is {shape[1:-1]}. Save the "
-            "model with model.save('model.keras') and export it in a process with KERAS_BACKEND=tensorflow, or build "
-            "it on a backbone with a fixed input_shape."
-        )
-    try:
-        import tensorflow  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "serving.export writes a TensorFlow SavedModel and needs TensorFlow: pip install tensorflow"
-        ) from error

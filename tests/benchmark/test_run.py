@@ -1,11 +1,14 @@
 """The command from end to end: what it writes, what it refuses, and that a killed run continues to the same result."""
 
+import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from itertools import product
 
 import numpy as np
 import pytest
@@ -83,9 +86,10 @@ def test_the_run_folder(finished):
         assert not (cell / "epochs").exists()
     report = (output / "report.html").read_text()
     assert "AmbiguousShapes" in report
-    assert report.count("data:image/png;base64,") == 7
+    assert report.count("data:image/png;base64,") == 9
     assert 'src="http' not in report
-    assert len(list((output / "figures").glob("*.png"))) == 7
+    assert len(list((output / "figures").glob("*.png"))) == 9
+    check_files(output, results)
     assert results["versions"]["keras"]
     assert results["dataset"]["num_images"] == {"train": 20, "validation": 4, "test": 8}
     assert (output / results["export"]["path"] / "saved_model.pb").is_file()
@@ -93,6 +97,27 @@ def test_the_run_folder(finished):
     assert str(output / "report.html") in done.stdout
     assert "epoch 2/2" in done.stderr  # progress
     assert "Traceback" not in done.stderr
+
+
+def check_files(output, results):
+    """The CSV files hold the numbers of results.json and of each image; the Markdown report shows every figure."""
+    rows = list(csv.DictReader((output / "results.csv").read_text().splitlines()))
+    assert len(rows) == len(results["methods"]) * len(results["metrics"])
+    for row, (method, metric) in zip(rows, product(results["methods"], results["metrics"]), strict=True):
+        entry = method["values"][metric["key"]]
+        assert (row["method"], row["metric"]) == (method["key"], metric["key"])
+        assert (float(row["mean"]) if row["mean"] else None) == entry["mean"]
+        assert (float(row["difference_low"]) if row["difference_low"] else None) == entry.get("difference", {}).get("low")
+    cases = list(csv.DictReader((output / "cases.csv").read_text().splitlines()))
+    assert len(cases) == 8 * 2
+    for method in results["methods"]:
+        dice = [float(case["soft_dice"]) for case in cases if case["method"] == method["key"]]
+        np.testing.assert_allclose(np.mean(dice), method["values"]["soft_dice"]["mean"], rtol=1e-9)
+    text = (output / "report.md").read_text()
+    for name in re.findall(r"!\[.*\]\((.*)\)", text):
+        assert (output / name).is_file()
+    assert text.count("![") == 9
+    assert text.count("| Hybrid") == 1
 
 
 def test_every_method_starts_from_the_same_network_at_the_prior():
@@ -104,11 +129,12 @@ def test_every_method_starts_from_the_same_network_at_the_prior():
 
     settings = Settings(images=16, size=16, filters=(4, 8))
     prepared = prepare(settings, progress=False)
-    levels, votes = data.level_frequencies(prepared.train), data.mean_vote(prepared.train)
+    levels = data.level_frequencies(prepared.train)
     weights = []
     for method in select(METHODS):
         model = build_model(method, 7, settings, prepared)
         p = np.asarray(readout_probability(model(prepared.test["image"]), "expected"))
+        votes = data.mean_vote(method.training_arrays(prepared.train))  # of a fused mask where it trains on one
         np.testing.assert_allclose(p, levels @ np.arange(6) / 5 if method.levels else votes, rtol=1e-4)
         weights.append([w.numpy() for w in model.trainable_weights[:-2]])
     for other in weights[1:]:
@@ -154,7 +180,7 @@ print(json.dumps(fired))
 def test_an_interruption_between_any_two_writes(tmp_path):
     """Every result is put in place by a rename: the run dies at several of them, and continues to the same numbers.
 
-    Renames of a run: settings (1), three epochs of two (2-7), then model, sums, pictures and cell (8-11).
+    Renames of a run: settings (1), three epochs of two (2-7), then model, sums and cell (8-10).
     """
     moments = [2, 5, 9]
     done = subprocess.run(
@@ -231,6 +257,10 @@ def test_changed_data_is_not_resumed(finished, capsys, monkeypatch):
         (["--size", "17"], "size: expected images whose sides are divisible by 8"),
         (["--size", "4"], "size: expected at least 8"),
         (["--data", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["--methods", "hybrid+ensemble"], "seeds: an ensemble needs two or more"),
+        (["--train-raters", "0"], "train_raters: expected at least 1"),
+        (["--config", "/nowhere.yaml"], "/nowhere.yaml"),
+        (["--config", "/nowhere.yaml", "--epochs", "3"], "leave out --epochs"),
     ],
 )
 def test_bad_flags(flags, message, capsys, tmp_path):
@@ -288,6 +318,47 @@ def test_a_folder_of_masks_with_a_missing_file(tmp_path):
     assert len(results["methods"][0]["values"]["brier"]["seeds"]) == 2
     assert results["methods"][1]["values"]["brier"]["difference"]["mean"] is not None
     assert results["dataset"]["num_groups"] == {"train": 4, "validation": 1, "test": 1}
+
+
+@pytest.mark.slow
+def test_a_grid_of_variants_on_two_data_sets(tmp_path):
+    """From one file: calibrators, an ensemble, links, fused and random targets, fewer raters, another test folder."""
+    for name in ("one", "two"):
+        folder_of_masks(tmp_path / name)
+    folder_of_masks(tmp_path / "shifted", count=4, raters=2)
+    grid = tmp_path / "grid.yaml"
+    grid.write_text("""
+data: [one, two]
+test_data: shifted
+methods: [soft_bce, soft_bce+isotonic, hybrid+ensemble]
+grid: {losses: ["rps(normalization=sum)"], links: [beta_binomial], targets: [union], after: [temperature]}
+seeds: [0, 1]
+epochs: 1
+filters: [4, 8]
+train_raters: 2
+resamples: 20
+""")
+    flags = ["--config", grid, "--output", tmp_path / "runs"]
+    done = subprocess.run(command(*flags), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for name in ("one", "two"):
+        output = tmp_path / "runs" / name
+        results = json.loads((output / "results.json").read_text())
+        found = {m["key"]: m for m in results["methods"]}
+        assert list(found) == [
+            "soft_bce",
+            "soft_bce+isotonic",
+            "hybrid+ensemble",
+            "rps(normalization=sum):beta_binomial@union+temperature",
+        ]
+        assert results["dataset"]["num_images"]["test"] == 4
+        assert found["hybrid+ensemble"]["seeds"] == [0]
+        assert all(np.isfinite(m["values"]["brier"]["mean"]) for m in found.values())
+        assert found["soft_bce"]["values"]["brier"] != found["soft_bce+isotonic"]["values"]["brier"]
+        member = json.loads((output / "cells/hybrid-seed0/cell.json").read_text())
+        ensemble = json.loads((output / "cells/hybrid+ensemble-seed0/cell.json").read_text())
+        assert ensemble["parameters"] == 2 * member["parameters"]
+        assert "curves" in json.loads((output / "cells/soft_bce+isotonic-seed1/cell.json").read_text())["calibrator"]
 
 
 def test_help_names_the_methods(capsys):

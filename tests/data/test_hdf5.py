@@ -164,3 +164,21 @@ class TestNumPy:
         arrays = data.load(data.cases([{"id": 1, "image": tmp_path / "a.npy", "rater": tmp_path / "mask.npy"}]))
         np.testing.assert_array_equal(arrays["image"][0, ..., 0], values.astype(np.float32) / np.float32(scale))
         assert arrays["ratings"][0, 0, :, 0].tolist() == [-1, 0, 1]
+
+
+@pytest.mark.parametrize("kind", ["external", "virtual"])
+def test_values_of_other_files_are_not_read(kind, tmp_path):
+    (tmp_path / "other.bin").write_bytes(bytes(range(16)))
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = np.zeros((4, 4), "uint8")
+    with h5py.File(tmp_path / "a_image.h5", "w") as file:
+        if kind == "external":
+            file.create_dataset("image", (4, 4), dtype="uint8", external=[(str(tmp_path / "other.bin"), 0, 16)])
+        else:
+            layout = h5py.VirtualLayout((4, 4), dtype="uint8")
+            layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "x", shape=(4, 4))
+            file.create_virtual_dataset("image", layout)
+    with h5py.File(tmp_path / "a_rater1.h5", "w") as file:
+        file["mask"] = np.zeros((4, 4), "uint8")
+    with pytest.raises(data.DataError, match="dataset /image keeps its values in other files"):
+        data.load(data.cases(tmp_path, "*_image.h5", "*_rater{r}.h5"))

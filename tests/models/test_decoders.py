@@ -2,10 +2,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ordseg.models import fpn_decoder, unet_decoder
+from keras_ordseg.models import deeplab_decoder, fpn_decoder, unet_decoder, upsample_decoder
+from keras_ordseg.models.decoders import DECODERS
 from tests.models.test_upsampling import reference_upsampling
-
-DECODERS = {"fpn": fpn_decoder, "unet": unet_decoder}
 
 
 def features(strides, rank=2, side=32, channels=4):
@@ -26,11 +25,20 @@ def weights(model):
     }
 
 
-def convolve(x, kernel, bias=0.0):
+def convolve(x, kernel, bias=0.0, rate=1):
     """A same-padded convolution of a line `(batch, length, channels)`."""
     size = kernel.shape[0]
-    padded = np.pad(x, [(0, 0), (size // 2, size // 2), (0, 0)])
-    return sum(padded[:, k : k + x.shape[1]] @ kernel[k] for k in range(size)) + bias
+    padded = np.pad(x, [(0, 0), (size // 2 * rate, size // 2 * rate), (0, 0)])
+    return sum(padded[:, k * rate : k * rate + x.shape[1]] @ kernel[k] for k in range(size)) + bias
+
+
+def normalise(y, gamma, beta, mean, variance):
+    return (y - mean) / np.sqrt(variance + 1e-3) * gamma + beta
+
+
+def block(y, w, name, rate=1):
+    """Convolution, batch normalisation with the moving statistics, ReLU."""
+    return np.maximum(normalise(convolve(y, w[f"{name}_conv"][0], rate=rate), *w[f"{name}_norm"]), 0)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -77,17 +85,71 @@ def test_unet_is_the_published_expanding_path(rng):
     w = weights(model)
     x = {stride: rng.normal(size=(2, 16 // stride, maps[stride].shape[-1])) for stride in maps}
 
-    def double(y, name):
-        for step in (1, 2):
-            gamma, beta, mean, variance = w[f"{name}_{step}_norm"]
-            y = convolve(y, w[f"{name}_{step}_conv"][0])
-            y = np.maximum((y - mean) / np.sqrt(variance + 1e-3) * gamma + beta, 0)
-        return y
-
-    skip = double(np.concatenate([reference_upsampling(x[4], 2), x[2]], -1), "unet2")
-    expected = double(reference_upsampling(skip, 2), "unet1")
+    skip = double(np.concatenate([reference_upsampling(x[4], 2), x[2]], -1), w, "unet2")
+    expected = double(reference_upsampling(skip, 2), w, "unet1")
     assert expected.shape == (2, 16, 6)  # half of 6, but not below min(16, 6)
     np.testing.assert_allclose(model(list(x.values()), training=False), expected, atol=2e-5)
+
+
+def double(y, w, name):
+    return block(block(y, w, f"{name}_1"), w, f"{name}_2")
+
+
+def test_attention_gates_weigh_the_skips(rng):
+    """The same, the map of stride 2 times a gate between 0 and 1 made of both on the grid of stride 4."""
+    maps = features((2, 4), rank=1, side=16)
+    model = keras.Model(list(maps.values()), DECODERS["attention_unet"](maps, filters=6))
+    w = weights(model)
+    x = {stride: rng.normal(size=(2, 16 // stride, maps[stride].shape[-1])) for stride in maps}
+    (theta,) = w["unet2_theta_conv"]  # kernel 2, stride 2
+    own = x[2][:, ::2] @ theta[0] + x[2][:, 1::2] @ theta[1]
+    both = np.maximum(own + convolve(x[4], *w["unet2_phi_conv"]), 0)
+    gate = reference_upsampling(1 / (1 + np.exp(-convolve(both, *w["unet2_psi_conv"]))), 2)
+    assert gate.shape == (2, 8, 1)
+    assert gate.std() > 0.01
+    skip = double(np.concatenate([reference_upsampling(x[4], 2), x[2] * gate], -1), w, "unet2")
+    expected = double(reference_upsampling(skip, 2), w, "unet1")
+    np.testing.assert_allclose(model(list(x.values()), training=False), expected, atol=2e-5)
+
+
+def test_deeplab_is_the_published_decoder(rng):
+    """Stride 4 and 16 of an image of 512: rates 6, 12 and 18, the concatenation written out, all in float64."""
+    maps = features((4, 16), rank=1, side=512)
+    model = keras.Model(list(maps.values()), deeplab_decoder(maps, filters=6))
+    w = weights(model)
+    x = {stride: rng.normal(size=(2, 512 // stride, maps[stride].shape[-1])) for stride in maps}
+    branches = [block(x[16], w, f"aspp{step}", rate=6 * step or 1) for step in range(4)]
+    mean = np.maximum(convolve(x[16].mean(1, keepdims=True), *w["aspp_mean_conv"]), 0)
+    branches.append(np.repeat(mean, 32, 1))
+    kernel = np.concatenate([w["aspp_project_conv"][0], w["aspp_mean_project_conv"][0]], 1)
+    assert kernel.shape == (1, 30, 6)
+    y = np.maximum(normalise(convolve(np.concatenate(branches, -1), kernel), *w["aspp_norm"]), 0)
+    y = np.concatenate([reference_upsampling(y, 4), block(x[4], w, "deeplab_low")], -1)
+    expected = reference_upsampling(block(block(y, w, "deeplab_1"), w, "deeplab_2"), 4)
+    np.testing.assert_allclose(model(list(x.values()), training=False), expected, atol=5e-5)
+
+
+def test_deeplab_keeps_its_reach_at_other_strides_and_takes_the_map_nearest_stride_four():
+    for strides, rate, low in [((1, 2, 4, 8), 12, 4), ((8, 32), 3, 8), ((2, 64), 1, 2), ((1, 2), 48, 1)]:
+        maps = features(strides, side=256)
+        model = keras.Model(list(maps.values()), deeplab_decoder(maps, filters=4))
+        assert [model.get_layer(f"aspp{s}_conv").dilation_rate[0] for s in (1, 2, 3)] == [rate, 2 * rate, 3 * rate]
+        assert model.get_layer("deeplab_low_conv").input is maps[low]
+
+
+def test_upsample_takes_the_coarsest_map(rng):
+    maps = features((2, 4), rank=1, side=16)
+    model = keras.Model(list(maps.values()), upsample_decoder(maps, filters=3))
+    w = weights(model)
+    x = {stride: rng.normal(size=(2, 16 // stride, maps[stride].shape[-1])) for stride in maps}
+    expected = reference_upsampling(block(x[4], w, "upsample"), 4)
+    np.testing.assert_allclose(model(list(x.values()), training=False), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_single_map_of_any_stride(decoder):
+    maps = {14: keras.Input((3, 2, 4))}  # the patches of a transformer
+    assert DECODERS[decoder](maps, filters=4).shape[1:-1] == (42, 28)
 
 
 def test_default_widths():
@@ -102,6 +164,10 @@ def test_default_widths():
     assert keras.Model(list(wide.values()), unet_decoder(wide)).get_layer("unet4_1_conv").filters == 256
     given = keras.Model(list(maps.values()), unet_decoder(maps, filters=24))
     assert [given.get_layer(f"unet{s}_1_conv").filters for s in (16, 8, 4, 2, 1)] == [96, 48, 24, 16, 16]
+    for given, width, low in ((maps, 128, 48), (wide, 256, 48)):
+        deeplab = keras.Model(list(given.values()), deeplab_decoder(given))
+        assert (deeplab.get_layer("aspp0_conv").filters, deeplab.get_layer("deeplab_low_conv").filters) == (width, low)
+        assert upsample_decoder(given).shape[-1] == 64
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

@@ -1,8 +1,11 @@
+import json
+
 import keras
 import numpy as np
 import pytest
 
 from keras_ordseg.models import BinarySegmenter, OrdinalSegmenter, small_backbone
+from keras_ordseg.models.decoders import DECODERS
 from tests.models.test_backbones import keras_cv_resnet
 
 LEVELS = [0.9, 0.05, 0.03, 0.02]
@@ -19,7 +22,7 @@ def softmax(z):
     return e / e.sum(-1, keepdims=True)
 
 
-@pytest.mark.parametrize("decoder", ["fpn", "unet"])
+@pytest.mark.parametrize("decoder", DECODERS)
 def test_level_logits_of_the_size_of_the_image(decoder, rng):
     model = tiny(channels=2, decoder=decoder)
     assert model.input_shape == (None, None, None, 2)
@@ -81,7 +84,7 @@ def test_structures_are_named_outputs(rng):
     assert [round(1 / (1 + np.exp(-float(z[n][0, 0, 0, 0]))), 4) for n in "ab"] == [0.1, 0.2]
 
 
-@pytest.mark.parametrize("decoder", ["fpn", "unet"])
+@pytest.mark.parametrize("decoder", DECODERS)
 def test_the_baseline_is_the_same_network(decoder):
     """After one seed, all weights but the head's are equal, and so are the names of their layers."""
 
@@ -170,7 +173,15 @@ def test_takes_a_dict_with_its_image(rng):
         ({"structures": "disc"}, ValueError, "structures: expected distinct names"),
         ({"structures": ()}, ValueError, "structures: expected distinct names"),
         ({"structures": ("a", "a")}, ValueError, "structures: expected distinct names"),
-        ({"decoder": "deeplab"}, ValueError, "decoder: expected one of 'fpn', 'unet'"),
+        ({"decoder": "deeplab"}, ValueError, "decoder: expected one of 'fpn', 'unet', .*'deeplabv3plus'"),
+        ({"nested_structures": True}, ValueError, "nested_structures: expected two or more structures"),
+        (
+            {"nested_structures": True, "structures": ("a", "b"), "num_raters": {"a": 2, "b": 3}},
+            ValueError,
+            r"with one number of raters. Received .*\[2, 3\]",
+        ),
+        ({"preprocessing": "imagenet"}, ValueError, "preprocessing: expected 'auto', None, one of"),
+        ({"preprocessing": "torch"}, ValueError, "for images of 3 channels; 'small_backbone' takes 1"),
         ({"decoder_filters": 0}, ValueError, "decoder_filters: expected a positive int"),
         ({"dropout": 1.0}, ValueError, r"dropout: expected a rate in \[0, 1\)"),
         ({"initial_levels": [0.5, 0.5]}, ValueError, "initial_levels: expected 4 frequencies"),
@@ -189,3 +200,32 @@ def test_wrong_arguments(kwargs, error, message):
 def test_binary_refuses_a_start_outside_the_open_interval(p):
     with pytest.raises(ValueError, match="initial_probability: expected the mean vote"):
         BinarySegmenter(initial_probability=p, input_channels=1)
+
+
+def at_least(z):
+    return softmax(z)[..., ::-1].cumsum(-1)[..., ::-1]
+
+
+def test_nested_structures_start_at_their_priors_and_stay_nested(rng, tmp_path):
+    cup = [0.95, 0.03, 0.014, 0.006]  # P(>= t) of .05 .02 .006: .5, .4 and .3 of the disc's .1 .05 .02
+    model = tiny(structures=("disc", "cup"), nested_structures=True, initial_levels={"disc": LEVELS, "cup": cup})
+    x = rng.uniform(size=(1, 8, 8, 1)).astype("float32")
+    z = model(x)
+    np.testing.assert_allclose(softmax(z["disc"])[0, 3, 3], LEVELS, atol=1e-6)
+    np.testing.assert_allclose(softmax(z["cup"])[0, 3, 3], cup, atol=1e-6)
+    model.set_weights([rng.uniform(0, 1, size=w.shape) for w in model.get_weights()])
+    z = model(x)
+    assert np.abs(at_least(z["cup"]) - at_least(z["disc"])).max() > 0.05
+    assert (at_least(z["cup"]) <= at_least(z["disc"]) + 1e-6).all()
+    model.save(tmp_path / "nested.keras")
+    again = keras.saving.load_model(tmp_path / "nested.keras")
+    assert json.dumps(again.get_config()) == json.dumps(model.get_config())
+    np.testing.assert_array_equal(again(x)["cup"], z["cup"])
+
+
+def test_three_structures_nest_one_in_the_other_and_a_prior_that_does_not_is_bounded(rng):
+    levels = {"a": [0.5, 0.2, 0.2, 0.1], "b": [0.4, 0.2, 0.2, 0.2], "c": None}  # b is more frequent than a
+    model = tiny(structures=("a", "b", "c"), nested_structures=True, initial_levels=levels)
+    z = model(rng.uniform(size=(1, 8, 8, 1)))
+    np.testing.assert_allclose(at_least(z["b"]), at_least(z["a"]), atol=1e-5)
+    assert (at_least(z["c"]) <= at_least(z["b"]) + 1e-6).all()

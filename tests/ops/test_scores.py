@@ -92,6 +92,13 @@ def test_absent_raters_thin_the_levels(normalization, rng):
         np.testing.assert_allclose(entropy[n], -np.log(p[v]), atol=1e-5)
 
 
+def test_a_pixel_that_nobody_rated_scores_0(rng):
+    """Also among pixels that all K rated, where nothing is thinned."""
+    z = rng.normal(size=(1, 3, 4)).astype("float32")
+    ratings = np.array([[[1, 1, 0], [-1, -1, -1], [0, 0, 0]]], "int8")
+    np.testing.assert_array_equal(np.asarray(kops.ranked_probability_score(ratings, z)) == 0, [[False, True, False]])
+
+
 def test_one_rater_kept_is_the_binary_case(rng):
     """With one answer of K: the cross-entropy and the Brier score of the expected read-out (half of it for "levels")."""
     z = rng.normal(size=(1, 40, 5)).astype("float32")

@@ -20,16 +20,20 @@ import numpy as np
 import tensorflow as tf
 served = {}
 for name, version in json.loads(sys.argv[1]).items():
-    serve = tf.saved_model.load(version).signatures["serving_default"]
+    signatures = tf.saved_model.load(version).signatures
     images = np.load(name + "_in.npz")
-    (spec,) = serve.structured_input_signature[1].values()
-    outputs = {}
-    for key in images:
-        for output, value in serve(image=tf.constant(images[key])).items():
-            assert value.dtype == tf.float32, output
-            outputs[key + ":" + output] = value.numpy()
+    outputs, specs = {}, {}
+    for signature, serve in signatures.items():
+        (spec,) = serve.structured_input_signature[1].values()
+        specs[signature] = [spec.name, spec.dtype.name, spec.shape.as_list()]
+        for key in images:
+            x = images[key]
+            if signature == "encoded":
+                x = [tf.io.encode_png(np.rint(255 * image).astype("uint8")).numpy() for image in x]
+            for output, value in serve(**{spec.name: tf.constant(x)}).items():
+                outputs[f"{key}:{signature}:{output}"] = value.numpy()
     np.savez(name + "_out.npz", **outputs)
-    served[name] = [spec.name, spec.dtype.name, spec.shape.as_list()]
+    served[name] = specs
 assert not [m for m in sys.modules if m.split(".")[0] in ("keras", "keras_ordseg") and sys.modules[m] is not None]
 print(json.dumps(served))
 """
@@ -60,8 +64,19 @@ def shaken(model, seed=0):
     return model
 
 
-def expected(logits):
-    """What is to be served, from the logits in float64."""
+@keras.saving.register_keras_serializable(package="tests")
+class Temperature(keras.layers.Layer):
+    """A fitted calibrator as a user may have one."""
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(), initializer=keras.initializers.Constant(0.6))
+
+    def call(self, logits):
+        return logits * self.scale
+
+
+def probabilities(logits):
+    """`serving_default`, from the logits in float64."""
     z = np.asarray(logits, "float64")
     num_raters = z.shape[-1] - 1
     if num_raters == 0:
@@ -77,43 +92,99 @@ def expected(logits):
     }
 
 
+def expected(logits):
+    """Every signature, from the logits in float64; areas in pixels and the review at 1/2."""
+    default = probabilities(logits)
+    at_least = default["at_least"] if "at_least" in default else default["probability"][..., None]
+    axes = tuple(range(1, at_least.ndim - 1))
+    areas, masks = at_least.sum(axes), at_least > 0.5
+    result = {
+        "serving_default": default,
+        "contours": {"masks": masks, "area": areas.mean(-1)},
+        "summary": {"expected_area": areas.mean(-1)},
+    }
+    if "at_least" in default:
+        inside, differ = masks[..., 0], at_least[..., 0] - at_least[..., -1]
+        share = (inside * differ).sum(axes) / np.maximum(inside.sum(axes), 1)
+        result["contours"] |= {
+            "ribbon": masks[..., 0] & ~masks[..., -1],
+            "area_low": areas[:, -1],
+            "area_high": areas[:, 0],
+        }
+        result["summary"] |= {"area_sd": areas.std(-1), "disputed_share": share, "review": share > 0.5}
+    return result
+
+
+def padded_logits(model, x, multiple):
+    """The model on the image padded by hand, cut back."""
+    sides = x.shape[1:-1]
+    pad = [(0, -side % multiple) for side in sides]
+    z = model(np.pad(x, [(0, 0), *pad, (0, 0)], mode="edge"), training=False)
+    cut = (slice(None), *(slice(0, side) for side in sides))
+    return {name: np.asarray(v)[cut] for name, v in (z if isinstance(z, dict) else {"": z}).items()}
+
+
 def test_a_process_without_keras_serves_the_same_numbers(tmp_path, rng):
-    """Several models, several batch and image sizes, one fresh process."""
+    """Several models, all signatures, several batch and image sizes, one fresh process."""
+    two = {"disc": 1, "cup": 5}
     models = {
-        "fpn": shaken(small(4, dropout=0.5)),
+        "fpn": shaken(small(4, (None, None, 3), dropout=0.5)),
         "binary": shaken(small(kind=BinarySegmenter, decoder="unet")),
-        "structures": shaken(
-            small({"disc": 1, "cup": 5}, shape=(8, 16, 2), decoder="unet", structures=("disc", "cup"))
-        ),
+        "structures": shaken(small(two, shape=(8, 16, 1), decoder="unet", structures=tuple(two))),
+        "volume": shaken(small(2, (None, None, None, 1))),
+        "signal": shaken(small(2, (None, 2))),
     }
     keras.config.set_dtype_policy("mixed_bfloat16")
     models["bfloat16"] = shaken(small(3))
     keras.config.set_dtype_policy("float32")
+    calibrators = {"fpn": Temperature(), "structures": {"cup": Temperature()}}
+    sizes = {
+        "structures": [(1, 8, 16, 1), (3, 8, 16, 1)],
+        "volume": [(2, 4, 6, 5, 1)],
+        "signal": [(2, 17, 2)],
+    }
     versions, wanted = {}, {}
     for name, model in models.items():
-        versions[name] = str(export(model, tmp_path / name))
-        sizes = [(1, 8, 16, 2), (3, 8, 16, 2)] + ([] if name == "structures" else [(2, 16, 10, 2)])
-        images = {str(i): rng.uniform(size=size).astype("float32") for i, size in enumerate(sizes)}
+        calibrator = calibrators.get(name)
+        versions[name] = str(export(model, tmp_path / name, calibrator))
+        channels = model.inputs[0].shape[-1]
+        rows = sizes.get(name, [(1, 8, 16, channels), (3, 8, 16, channels), (2, 16, 11, channels)])
+        images = {str(i): rng.integers(0, 256, size).astype("float32") / 255 for i, size in enumerate(rows)}
         np.savez(tmp_path / f"{name}_in.npz", **images)
         wanted[name] = {}
         for key, x in images.items():
-            z = model(x, training=False)
-            for structure, logits in (z if isinstance(z, dict) else {"": z}).items():
+            for structure, logits in padded_logits(model, x, 2).items():
+                fitted = calibrator.get(structure) if isinstance(calibrator, dict) else calibrator
+                logits = logits if fitted is None else 0.6 * logits
                 prefix = f"{structure}_" if structure else ""
-                for output, value in expected(logits).items():
-                    wanted[name][f"{key}:{prefix}{output}"] = value
+                signatures = expected(logits)
+                if channels in (1, 3) and len(x.shape) == 4:
+                    signatures["encoded"] = signatures["serving_default"]
+                for signature, outputs in signatures.items():
+                    for output, value in outputs.items():
+                        wanted[name][f"{key}:{signature}:{prefix}{output}"] = value
     served = run(SERVE, tmp_path, json.dumps(versions))
-    for name, spec in served.items():
-        free = [None, 8, 16, 2] if name == "structures" else [None, None, None, 2]
-        assert spec == ["image", "float32", free]
+    for name, specs in served.items():
+        shape = [None, *models[name].inputs[0].shape[1:]]
+        for signature, spec in specs.items():
+            assert spec == (["encoded", "string", [None]] if signature == "encoded" else ["image", "float32", shape])
         found = dict(np.load(tmp_path / f"{name}_out.npz"))
         assert set(found) == set(wanted[name])
         # bfloat16 keeps 8 bits, and its sums may be taken in another order: about 1 % of a probability
         tolerance = 2e-2 if name == "bfloat16" else 1e-5
         for key, value in wanted[name].items():
-            assert found[key].shape == value.shape, (name, key)
-            np.testing.assert_allclose(found[key], value, atol=tolerance, err_msg=f"{name} {key}")
-    assert {key.split(":")[1] for key in wanted["fpn"]} == {"agreement", "majority", "levels", "at_least"}
+            have = found[key]
+            assert have.shape == value.shape, (name, key)
+            if value.dtype == bool and name == "bfloat16":
+                continue
+            assert have.dtype == {"masks": "uint8", "ribbon": "uint8", "review": "bool"}.get(
+                key.rsplit("_", 1)[-1].rsplit(":", 1)[-1], "float32"
+            ), key
+            np.testing.assert_allclose(
+                have.astype("float64"), value, rtol=tolerance, atol=tolerance, err_msg=f"{name} {key}"
+            )
+    assert set(served["fpn"]) == {"serving_default", "encoded", "contours", "summary"}
+    assert set(served["volume"]) == set(served["signal"]) == {"serving_default", "contours", "summary"}
 
 
 EXPORT = """
@@ -124,12 +195,12 @@ import keras_ordseg
 from keras_ordseg import serving
 from keras_ordseg.models import OrdinalSegmenter, small_backbone
 try:
-    serving.export(OrdinalSegmenter(small_backbone((None, None, 2), (4,)), 3, decoder="unet"), "jax")
+    serving.export(OrdinalSegmenter(small_backbone((None, None, 1), (4,)), 3, decoder="unet"), "jax")
 except ValueError as error:
     message = str(error)
-model = OrdinalSegmenter(small_backbone((8, 16, 2), (4, 4)), 3, decoder="unet")
+model = OrdinalSegmenter(small_backbone((8, 16, 1), (4, 4)), 3, decoder="unet")
 version = serving.export(model, "jax")
-x = np.random.default_rng(0).uniform(size=(3, 8, 16, 2)).astype("float32")
+x = np.random.default_rng(0).integers(0, 256, (3, 8, 16, 1)).astype("float32") / 255
 np.savez("jax_in.npz", x=x)
 np.savez("logits.npz", x=model(x))
 print(json.dumps({"version": str(version), "message": message}))
@@ -142,7 +213,10 @@ def test_jax_exports_a_fixed_size(tmp_path):
     done = run(EXPORT, tmp_path, KERAS_BACKEND="jax")
     assert "the size of the image must be fixed" in done["message"]
     served = run(SERVE, tmp_path, json.dumps({"jax": done["version"]}))
-    assert served["jax"] == ["image", "float32", [None, 8, 16, 2]]
+    assert served["jax"]["summary"] == ["image", "float32", [None, 8, 16, 1]]
     found = np.load(tmp_path / "jax_out.npz")
-    for output, value in expected(np.load(tmp_path / "logits.npz")["x"]).items():
-        np.testing.assert_allclose(found[f"x:{output}"], value, atol=1e-5)
+    wanted = expected(np.load(tmp_path / "logits.npz")["x"])
+    for signature, outputs in (wanted | {"encoded": wanted["serving_default"]}).items():
+        for output, value in outputs.items():
+            have = found[f"x:{signature}:{output}"].astype("float64")
+            np.testing.assert_allclose(have, value, rtol=1e-5, atol=1e-5, err_msg=output)

@@ -1,6 +1,9 @@
 """Versions of an export, and what is refused."""
 
+import json
 import os
+import signal
+import subprocess
 import sys
 
 import keras
@@ -10,7 +13,7 @@ import pytest
 from keras_ordseg.layers import AgreementReadout
 from keras_ordseg.serving import export
 
-pytest.importorskip("tensorflow")
+tf = pytest.importorskip("tensorflow")
 
 
 def plain(outputs):
@@ -50,6 +53,41 @@ def test_a_failed_export_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         export(level_model(), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("stage", ["write_warmup", "card_fields", "_publish"])
+def test_an_export_that_is_interrupted_leaves_nothing(stage, tmp_path, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["keras_ordseg.serving._export"], stage, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        export(level_model(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+KILLED = """
+import os, signal, sys
+import keras
+from keras_ordseg.serving import export
+image = keras.Input((4, 4, 1), name="image")
+model = keras.Model(image, keras.layers.Conv2D(4, 1)(image))
+os.rename = lambda source, target: os.kill(os.getpid(), signal.SIGKILL)
+export(model, sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+def test_an_export_that_is_killed_leaves_no_version(tmp_path):
+    """At the last moment, when all files are written: TensorFlow Serving sees folders with a number for a name only."""
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".export-")
+    assert (left / "model" / "model_card.json").is_file()
+    version = export(level_model(), tmp_path)
+    assert version.name == "1"
+    assert (version / "assets.extra" / "tf_serving_warmup_requests").is_file()
 
 
 def test_a_version_taken_meanwhile_is_not_overwritten(tmp_path, monkeypatch):
@@ -111,6 +149,73 @@ def test_an_unsuitable_model_is_refused(model, message, tmp_path):
     with pytest.raises(ValueError, match=f"(?s)model: .*{message}"):
         export(model(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+class Halving(keras.layers.Layer):
+    def call(self, logits):
+        return logits[..., :2]
+
+
+def two_structures():
+    image = keras.Input((4, 4, 1), name="image")
+    return keras.Model(image, {"disc": keras.layers.Conv2D(4, 1)(image), "cup": keras.layers.Conv2D(4, 1)(image)})
+
+
+@pytest.mark.parametrize(
+    "options,error,message",
+    [
+        ({"calibrator": "temperature"}, TypeError, "calibrator: expected a Keras layer"),
+        ({"calibrator": Halving()}, ValueError, "calibrator: expected a layer from logits to logits"),
+        ({"calibrator": {"disc": Halving()}}, ValueError, "one layer, not a dict.*'disc'"),
+        ({"spacing": (1.0,)}, ValueError, "spacing: .* each of the 2 axes"),
+        ({"spacing": (1.0, 0.0)}, ValueError, "spacing: .*above 0"),
+        ({"spacing": 0.5}, ValueError, "spacing: .* each of the 2 axes"),
+        ({"review_threshold": 2}, ValueError, "review_threshold: expected a share"),
+        ({"max_pixels": 1.5}, ValueError, "max_pixels: expected an int"),
+        ({"multiple": 0}, ValueError, "multiple: expected an int"),
+        ({"value_range": (1, 0)}, ValueError, "value_range: expected"),
+        ({"sample": np.zeros((5, 4, 1))}, ValueError, r"sample: expected an image \(4, 4, 1\).*\(1, 5, 4, 1\)"),
+        ({"sample": np.full((4, 4, 1), 7.0)}, ValueError, r"sample: expected finite values in \[0, 1\].*7 to 7"),
+        ({"sample": np.full((4, 4, 1), np.nan), "value_range": None}, ValueError, "sample: expected finite values,"),
+        ({"card": {"x": object()}}, TypeError, r"card\['x'\]"),
+        ({"dtype": "float16"}, ValueError, "dtype: expected 'float32'"),
+    ],
+)
+def test_an_argument_out_of_range_is_refused_before_anything_is_written(options, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        export(level_model(), tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_calibrator_for_no_structure_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="calibrator: expected a dict by structure.*'disc', 'cup'.*one layer"):
+        export(two_structures(), tmp_path, keras.layers.Rescaling(2.0))
+    with pytest.raises(ValueError, match="the structures .'rim'"):
+        export(two_structures(), tmp_path, {"rim": keras.layers.Rescaling(2.0)})
+
+
+def test_a_model_of_another_range_has_no_files(tmp_path):
+    """Its input is not what files hold; any finite values are taken."""
+    version = export(level_model(), tmp_path, value_range=None)
+    served = tf.saved_model.load(str(version)).signatures
+    assert "encoded" not in served
+    assert "not exported for that range" in left_out(version)["encoded"]
+    assert served["summary"](image=tf.fill((1, 4, 4, 1), -300.0))["review"].shape == (1,)
+
+
+def left_out(version):
+    return json.loads((version / "model_card.json").read_text(encoding="utf-8"))["left_out"]
+
+
+def test_no_warm_up_request_that_the_served_model_would_refuse(tmp_path):
+    """TensorFlow Serving does not load a version whose warm-up fails."""
+    version = export(level_model(), tmp_path, max_pixels=15, value_range=(0, 1))
+    assert "max_pixels" in left_out(version)["warm-up of encoded"]
+    file = version / "assets.extra" / "tf_serving_warmup_requests"
+    assert len(list(tf.data.TFRecordDataset(str(file)))) == 3
+    version = export(level_model(), tmp_path, value_range=(2, 3))
+    record = next(tf.data.TFRecordDataset(str(version / file.relative_to(version.parent / "1"))).as_numpy_iterator())
+    assert np.float32(2).tobytes() * 16 in record
 
 
 def test_something_else_is_refused(tmp_path):

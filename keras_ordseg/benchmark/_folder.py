@@ -1,0 +1,54 @@
+"""The run folder: when it may be used, and what it remembers of the run that began there."""
+
+import json
+import shutil
+
+from keras_ordseg.benchmark.checkpoint import write_json
+
+
+class RunFolderError(ValueError):
+    """The run folder is in use, or does not fit the settings."""
+
+
+def check_folder(output, overwrite, resume):
+    if overwrite and resume:
+        raise RunFolderError(
+            "--overwrite and --resume exclude each other: delete the earlier run, or continue it?"
+        )
+    if output.exists() and not output.is_dir():
+        raise RunFolderError(f"output: {output} is a file, a folder is needed.")
+    if not output.is_dir() or not any(output.iterdir()):
+        return
+    if not (output / "settings.json").is_file():
+        raise RunFolderError(f"output: {output} is not empty and does not hold a run. Choose another folder.")
+    if not (overwrite or resume):
+        raise RunFolderError(
+            f"output: {output} holds a run already. Continue it with --resume, delete it with --overwrite, or choose "
+            "another folder."
+        )
+
+
+def open_folder(output, settings, prepared, overwrite, resume):
+    described = {"settings": settings.as_dict(), "fingerprint": prepared.fingerprint}
+    described = json.loads(json.dumps(described))
+    if overwrite and output.is_dir():
+        shutil.rmtree(output)
+    output.mkdir(parents=True, exist_ok=True)
+    path = output / "settings.json"
+    if resume and path.is_file():
+        before = json.loads(path.read_text())
+        if before.get("fingerprint") != described["fingerprint"]:
+            raise RunFolderError(
+                f"output: the data changed since the run in {output} began. Start it anew (--overwrite)."
+            )
+        changed = [
+            f"{name} was {before['settings'].get(name)!r}, now {value!r}"
+            for name, value in described["settings"].items()
+            if before["settings"].get(name) != value
+        ]
+        if changed:
+            raise RunFolderError(
+                f"output: the run in {output} has other settings: {'; '.join(changed)}. Resume it with the settings it "
+                "began with, or choose another folder."
+            )
+    write_json(path, described)

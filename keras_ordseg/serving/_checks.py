@@ -1,0 +1,172 @@
+"""What can be served, and what is refused before anything is written."""
+
+import math
+from numbers import Integral, Real
+
+import keras
+import numpy as np
+
+
+def check_model(model):
+    """The shape of the model's input with a free batch axis; an error for a model that cannot be served."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"model: expected a Keras model. Received: {model!r} of type {type(model).__name__}.")
+    inputs = getattr(model, "inputs", None) if model.built else None
+    if not inputs:
+        raise ValueError(
+            f"model: '{model.name}' is not built, or its shapes are not known. Use a functional model such as "
+            "models.OrdinalSegmenter, or wrap yours: keras.Model(image, model(image)) with "
+            "image = keras.Input((None, None, channels), name='image')."
+        )
+    if len(inputs) != 1 or not 3 <= len(inputs[0].shape) <= 5:
+        raise ValueError(
+            f"model: expected one input, an image (batch, *spatial, channels). '{model.name}' takes "
+            f"{[tuple(x.shape) for x in inputs]}."
+        )
+    for name, tensor in outputs_of(model).items():
+        shape = tuple(getattr(tensor, "shape", ()))
+        if len(shape) != len(inputs[0].shape) or shape[-1] is None:
+            raise ValueError(
+                f"model: expected level logits (batch, *spatial, K+1) or a binary logit (batch, *spatial, 1), or a dict "
+                f"of them by structure. '{model.name}' gives {name or 'an output'} of shape {shape or tensor!r}."
+            )
+        layer = tensor._keras_history.operation
+        made_by = {type(layer).__name__.lower(), getattr(getattr(layer, "activation", None), "__name__", "")}
+        if made_by & {"sigmoid", "softmax"} or getattr(layer, "output_type", "") == "probability":
+            raise ValueError(
+                f"model: expected logits, because the probabilities are made here. The last layer '{layer.name}' of "
+                f"'{model.name}' gives probabilities; take its activation away."
+            )
+    return (None, *inputs[0].shape[1:])
+
+
+def outputs_of(model):
+    """The model's symbolic outputs, by structure; a single one under `None`."""
+    return model.output if isinstance(model.output, dict) else {None: model.output}
+
+
+def check_backend(shape):
+    """An error where Keras cannot write a SavedModel of this input shape."""
+    backend = keras.config.backend()
+    if backend not in ("tensorflow", "jax"):
+        raise RuntimeError(
+            f"serving.export writes a TensorFlow SavedModel, which Keras cannot do under the '{backend}' backend. Save "
+            "the model with model.save('model.keras') and export it in a process with KERAS_BACKEND=tensorflow."
+        )
+    if backend == "jax" and None in shape[1:]:
+        raise ValueError(
+            f"model: under the 'jax' backend the size of the image must be fixed, and it is {shape[1:-1]}. Save the "
+            "model with model.save('model.keras') and export it in a process with KERAS_BACKEND=tensorflow, or build "
+            "it on a backbone with a fixed input_shape."
+        )
+    try:
+        import tensorflow  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "serving.export writes a TensorFlow SavedModel and needs TensorFlow: pip install tensorflow"
+        ) from error
+
+
+def check_calibrators(calibrator, model):
+    """`{structure: layer}` of the calibrators, checked against the model's outputs."""
+    if calibrator is None:
+        return {}
+    outputs = outputs_of(model)
+    named = calibrator if isinstance(calibrator, dict) else {None: calibrator}
+    if unknown := [name for name in named if name not in outputs]:
+        there = [name for name in outputs if name is not None]
+        raise ValueError(
+            f"calibrator: expected {f'a dict by structure, of {there}' if there else 'one layer, not a dict'}. "
+            f"Received {'one layer' if unknown == [None] else f'the structures {unknown}'}."
+        )
+    for name, layer in named.items():
+        if not isinstance(layer, keras.layers.Layer):
+            kind = type(layer).__name__
+            raise TypeError(f"calibrator: expected a Keras layer or model. Received: {layer!r} of type {kind}.")
+        shape = tuple(outputs[name].shape)
+        given = getattr(layer(keras.KerasTensor(shape, dtype="float32")), "shape", None)
+        if given is None or len(given) != len(shape) or given[-1] != shape[-1]:
+            raise ValueError(
+                f"calibrator: expected a layer from logits to logits of the same shape. '{layer.name}' makes {given} of "
+                f"{shape}."
+            )
+    return dict(named)
+
+
+def check_multiples(multiple, model, shape):
+    """For each spatial axis the number that its side must be a multiple of; 1 where the side is fixed."""
+    if multiple is None:  # segmenters and ensembles know their strides
+        multiple = getattr(model, "strides", (1,))[-1]
+    if not isinstance(multiple, Integral) or multiple < 1:
+        raise ValueError(f"multiple: expected an int of at least 1. Received: {multiple!r}.")
+    return tuple(int(multiple) if side is None else 1 for side in shape[1:-1])
+
+
+def check_spacing(spacing, shape):
+    """The size of a pixel, the unit of areas, and the distances between pixels in millimetres as a list, or None."""
+    rank = len(shape) - 2
+    if spacing is None:
+        return 1.0, "pixel" if rank < 3 else "voxel", None
+    values = (spacing,) if isinstance(spacing, Real) else tuple(spacing)
+    if len(values) != rank or not all(isinstance(s, Real) and 0 < s < math.inf for s in values):
+        raise ValueError(
+            f"spacing: expected the distance between pixels in mm on each of the {rank} axes, above 0. Received: "
+            f"{spacing!r}."
+        )
+    return float(math.prod(values)), ("mm", "mm²", "mm³")[rank - 1], [float(s) for s in values]
+
+
+def check_settings(review_threshold, max_pixels, value_range):
+    """A ValueError for what is no share, no number of pixels, no range."""
+    if not isinstance(review_threshold, Real) or not 0 <= review_threshold <= 1:
+        raise ValueError(f"review_threshold: expected a share in [0, 1]. Received: {review_threshold!r}.")
+    if not isinstance(max_pixels, Integral) or max_pixels < 1:
+        raise ValueError(f"max_pixels: expected an int of at least 1. Received: {max_pixels!r}.")
+    if value_range is not None:
+        good = np.shape(value_range) == (2,) and np.isfinite(value_range).all() and value_range[0] < value_range[1]
+        if not good:
+            raise ValueError(f"value_range: expected (lowest, highest), or None. Received: {value_range!r}.")
+
+
+def check_sample(sample, shape, multiples, value_range):
+    """A batch of float32 images as clients send them: the user's, or blank ones of a usual size."""
+    low, high = (-math.inf, math.inf) if value_range is None else value_range
+    if sample is None:
+        usual = {1: 1024, 2: 256, 3: 64}[len(shape) - 2]
+        sides = [-(-usual // m) * m if side is None else side for side, m in zip(shape[1:-1], multiples, strict=True)]
+        return np.full((1, *sides, shape[-1]), 0.0 if value_range is None else low, "float32")
+    array = np.asarray(sample, "float32")
+    array = array[None] if array.ndim == len(shape) - 1 else array
+    fits = len(array.shape) == len(shape) and all(
+        want in (None, have) and have for have, want in zip(array.shape, shape, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"sample: expected an image {shape[1:]} or a batch of them, as the model takes. Received shape {array.shape}."
+        )
+    if not (np.isfinite(array).all() and array.min() >= low and array.max() <= high):
+        raise ValueError(
+            f"sample: expected finite values{f' in [{low:g}, {high:g}]' if value_range else ''}, because the served model "
+            f"refuses others. They span {array.min():g} to {array.max():g}."
+        )
+    return array
+
+
+def checked_values(image, value_range):
+    """`image` in a TensorFlow graph that fails with a clear error where values are not finite or out of range.
+
+    A mask of an image of NaN would be empty, and one of an image of 0 to 255 plausible and wrong.
+    """
+    import tensorflow as tf
+
+    from keras_ordseg.serving._encoded import require
+
+    checks = [require(tf.math.is_finite(image), "image: holds values that are not finite (NaN or infinite).")]
+    if value_range is not None:
+        low, high = value_range
+        slack = 1e-3 * (high - low)
+        inside = tf.logical_and(image >= low - slack, image <= high + slack)
+        message = f"image: expected values in [{low:g}, {high:g}], as in training; divide 8-bit images by 255."
+        checks.append(require(inside, message))
+    with tf.control_dependencies(checks):
+        return tf.identity(image)

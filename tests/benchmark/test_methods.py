@@ -1,0 +1,177 @@
+"""What a method's key means, what it trains on, and the grid that multiplies keys out."""
+
+import numpy as np
+import pytest
+
+from keras_ordseg import losses, raters
+from keras_ordseg.benchmark import METHODS, Settings, read_grid
+from keras_ordseg.benchmark._figures import telling_cases
+from keras_ordseg.benchmark.bootstrap import group_weights, tabulate
+from keras_ordseg.benchmark.evaluation import Figure
+from keras_ordseg.benchmark.methods import select
+from keras_ordseg.benchmark.settings import _fewer_raters, prepare
+
+
+def test_the_parts_of_a_key():
+    (method,) = select(["hybrid( rps_weight=0.4, readout=expected ):nested@staple+isotonic"])
+    assert method.options == (("rps_weight", 0.4), ("readout", "expected"))
+    assert (method.link, method.target, method.after) == ("nested", "staple", "isotonic")
+    loss = method.loss()
+    assert isinstance(loss, losses.OrdinalSegmentationLoss)
+    assert (loss.rps_weight, loss.readout) == (0.4, "expected")
+    assert method.key == "hybrid(rps_weight=0.4,readout=expected):nested@staple+isotonic"
+    assert select([method.key]) == [method]
+    assert method.trained.key == "hybrid(rps_weight=0.4,readout=expected):nested@staple"
+    assert not set("/\\: ()") & set(method.folder)
+
+
+def test_every_loss_of_the_catalogue_is_built():
+    for key, method in METHODS.items():
+        assert select([key]) == [method]
+        assert isinstance(method.loss(), losses.MultiRaterLoss)
+    assert {METHODS[k].target for k in METHODS} == {"ratings", "random", "staple"}
+
+
+@pytest.mark.parametrize(
+    "keys,message",
+    [
+        (["magic"], "methods: expected some of majority_bce"),
+        ([], "methods: expected some of"),
+        (["rps", "rps:softmax"], "each once"),
+        (["rps:probit"], "names the link 'probit'; expected one of softmax"),
+        (["soft_bce:nested"], "Soft-label BCE has a binary output without levels"),
+        (["rps@mean"], "names the target 'mean'; expected one of ratings"),
+        (["rps+magic"], "names the after training 'magic'"),
+        (["rps(weight=3)"], "weight"),
+        (["rps(normalization=half)"], "normalization: expected one of"),
+        (["rps(3)"], "expected option=value in the brackets. Received: '3'"),
+        (["rps(normalization=sum"], "methods: expected some of"),
+    ],
+)
+def test_keys_that_do_not_fit(keys, message):
+    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
+        select(keys)
+
+
+def test_what_is_trained_on():
+    rng = np.random.default_rng(0)
+    ratings = rng.integers(0, 2, (3, 8, 8, 4)).astype("int8")
+    ratings[0, 0, 0] = -1
+    arrays = {"image": np.zeros((3, 8, 8, 1), "float32"), "ratings": ratings}
+    for key, method in (("soft_bce", None), ("majority_bce@union", "union"), ("rps@staple", "staple")):
+        seen = select([key])[0].training_arrays(arrays)["ratings"]
+        if method is None:
+            assert seen is ratings
+            continue
+        fused = raters.fuse(ratings, method)[..., 0]
+        assert seen.shape == (3, 8, 8, 1)
+        assert seen[0, 0, 0, 0] == -1
+        rated = (ratings >= 0).any(-1)
+        np.testing.assert_array_equal(seen[..., 0][rated], (fused >= 0.5)[rated])
+    batch = next(iter(select(["random_rater"])[0].batches(arrays, 3, shuffle=False)))[1].numpy()
+    assert batch.shape == (3, 8, 8, 1)
+    assert any((batch[0, ..., 0] == ratings[0, ..., r]).all() for r in range(4))
+
+
+def test_fewer_raters_keeps_that_many_of_those_present():
+    ratings = np.ones((50, 2, 2, 5), "int8")
+    ratings[:10, ..., :4] = -1
+    kept = (_fewer_raters(ratings, 2) >= 0).any((1, 2))
+    assert (kept[:10].sum(-1) == 1).all()
+    assert kept[:10, 4].all()
+    assert (kept[10:].sum(-1) == 2).all()
+    assert (kept[10:].sum(0) > 5).all()  # not always the same ones
+    np.testing.assert_array_equal(_fewer_raters(ratings, 2), _fewer_raters(ratings, 2))
+
+
+def test_train_images_and_raters_change_the_training_part_only():
+    whole = prepare(Settings(images=40, size=16, filters=(4, 8)), progress=False)
+    part = prepare(Settings(images=40, size=16, filters=(4, 8), train_images=5, train_raters=1), progress=False)
+    assert len(part.train["image"]) == 5
+    assert ((part.train["ratings"] >= 0).any((1, 2)).sum(-1) == 1).all()
+    for key in ("validation", "test"):
+        np.testing.assert_array_equal(getattr(part, key)["ratings"], getattr(whole, key)["ratings"])
+    assert part.fingerprint != whole.fingerprint
+
+
+def test_difference_to_the_best_is_paired():
+    """Three groups; method b is better than a in every group by 1: no resample can make that 0. c differs by noise."""
+    a, b, c = np.array([5.0, 7.0, 9.0]), np.array([4.0, 6.0, 8.0]), np.array([3.0, 7.0, 8.5])
+    table = [Figure("x", "x", "", lambda sums: sums["s"][..., 0] / sums["s"][..., 1])]
+    cells = {name: [{"s": np.stack([v, np.ones(3)], -1)}] for name, v in (("a", a), ("b", b), ("c", c))}
+    found = tabulate(cells, table, group_weights(["p", "q", "r"], 200), "a")
+    assert "to_best" not in found["b"]["x"]
+    assert found["a"]["x"]["to_best"] == pytest.approx({"mean": 1.0, "low": 1.0, "high": 1.0})
+    assert found["c"]["x"]["to_best"]["low"] < 0 < found["c"]["x"]["to_best"]["high"]
+    assert "difference" not in found["a"]["x"]
+    assert found["b"]["x"]["difference"]["mean"] == -1.0
+
+
+def test_telling_cases_of_few_images():
+    marked = np.array([[[1]], [[0]]])
+    assert telling_cases(np.array([[1.0, 1.0], [2.0, 1.0]]), marked) == [0]
+    assert telling_cases(np.array([[3.0, 1.0], [2.0, 1.0]]), 0 * marked) == [1, 0]
+
+
+def write(tmp_path, text):
+    path = tmp_path / "grid.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_grid_is_multiplied_out(tmp_path):
+    runs = read_grid(
+        write(
+            tmp_path,
+            """
+data: [null, masks/brain]
+methods: [soft_bce, rps]
+grid:
+  losses: [rps, "hybrid(rps_weight=0.4)", staple_bce]
+  links: [softmax, nested]
+  targets: [ratings, union]
+seeds: [3, 4]
+epochs: 7
+""",
+        )
+    )
+    assert list(runs) == ["ambiguous_shapes", "brain"]
+    assert runs["brain"].data == str(tmp_path / "masks/brain")
+    assert runs["ambiguous_shapes"].data is None
+    assert (runs["brain"].seeds, runs["brain"].epochs) == ((3, 4), 7)
+    assert runs["brain"].methods == (
+        "soft_bce",
+        "rps",
+        "rps@union",
+        "rps:nested",
+        "rps:nested@union",
+        "hybrid(rps_weight=0.4)",
+        "hybrid(rps_weight=0.4)@union",
+        "hybrid(rps_weight=0.4):nested",
+        "hybrid(rps_weight=0.4):nested@union",
+        "staple_bce",
+    )
+
+
+@pytest.mark.parametrize(
+    "text,message",
+    [
+        ("epoch: 3", "epoch: no such setting"),
+        ("[1, 2]", "expected names with values"),
+        ("a: [", "expected YAML"),
+        ("grid: {links: [nested]}", "grid: expected losses"),
+        ("grid: {losses: rps}", "grid: losses: expected a list"),
+        ("methods: rps", "methods: expected a list"),
+        ("methods: [magic]", "methods: expected some of"),
+        ("data: [a/x, b/x]", "two folders are called 'x'"),
+        ("epochs: many", "epochs: expected a whole number"),
+    ],
+)
+def test_grids_that_do_not_fit(text, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        read_grid(write(tmp_path, text))
+
+
+def test_nothing_in_the_file_is_run(tmp_path):
+    with pytest.raises(ValueError, match="expected YAML"):
+        read_grid(write(tmp_path, "epochs: !!python/object/apply:os.getcwd []"))
