@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_ordseg.models._outputs import logit_outputs
+
 
 def attach(model, calibrator, name=None):
     """The model with a calibrator behind its output: logits in the same shape, calibrated.
@@ -18,18 +20,15 @@ def attach(model, calibrator, name=None):
         A functional `keras.Model`.
 
     Raises:
-        TypeError: If the model is not functional or a calibrator not a Keras layer.
-        ValueError: If calibrators and outputs do not go together.
+        TypeError: If the model is not a Keras model or a calibrator not a Keras layer.
+        ValueError: If the model is not functional or does not give logits, or calibrators and outputs do not go together.
 
     >>> from keras_ordseg import layers, models
     >>> model = models.OrdinalSegmenter(models.small_backbone((None, None, 1), filters=(4, 8)), num_raters=3)
     >>> attach(model, layers.TemperatureScaling(1.5)).output_shape
     (None, None, None, 4)
     """
-    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
-        raise TypeError(f"model: expected a functional Keras model. Received: {model!r} of type {type(model).__name__}.")
-    output = model.output
-    outputs = output if isinstance(output, dict) else {None: output}
+    outputs = logit_outputs(model)
     given = calibrator if isinstance(calibrator, dict) else {None: calibrator}
     if not given or not set(given) <= set(outputs):
         raise ValueError(

@@ -48,6 +48,11 @@ def fit(y_true, y_pred, method="temperature", sample_weight=None, num_raters=Non
     """
     if method not in _METHODS:
         raise ValueError(f"method: expected one of {_METHODS}. Received: {method!r}.")
+    if isinstance(y_pred, dict):
+        raise ValueError(
+            f"y_pred: expected the logits of one structure. Received a dict of {sorted(y_pred)}: fit a calibrator for each; "
+            "calibration.attach and serving.export take a dict of them."
+        )
     logits = np.asarray(ops.convert_to_numpy(y_pred), "float32")
     read = panel(y_true, logits, sample_weight, num_raters, "float32")
     votes, counts, weights = (np.asarray(ops.convert_to_numpy(x), "float64").ravel() for x in read[:3])

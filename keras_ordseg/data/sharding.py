@@ -26,6 +26,7 @@ def shard_batches(dataset, batch_size: int, num_shards: int = 1, index: int = 0)
         A dataset of as many batches, all of `batch_size / num_shards` cases.
 
     Raises:
+        TypeError: something else than a dataset.
         ValueError: a size that does not divide, or a target that cannot say that nobody rated: votes, or a soft target
             without weights.
 
@@ -37,6 +38,8 @@ def shard_batches(dataset, batch_size: int, num_shards: int = 1, index: int = 0)
     """
     import tensorflow as tf
 
+    if not isinstance(dataset, tf.data.Dataset):
+        raise TypeError(f"dataset must be a tf.data.Dataset of batches, as data.batches gives it; came {dataset!r}")
     if not 0 <= index < num_shards or batch_size < 1 or batch_size % num_shards:
         raise ValueError(
             "batch_size must be a multiple of num_shards, and index from 0 to num_shards - 1; came "

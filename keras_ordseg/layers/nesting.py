@@ -36,11 +36,11 @@ class NestedLevels(keras.layers.Layer):
         super().__init__(**kwargs)
 
     def build(self, input_shape):
-        outer, own = (tuple(shape) for shape in input_shape)
-        if outer[-1] != own[-1] or len(outer) != len(own):
+        shapes = [tuple(shape) for shape in input_shape] if isinstance(input_shape[0], (tuple, list)) else [input_shape]
+        if len(shapes) != 2 or shapes[0][-1] != shapes[1][-1] or len(shapes[0]) != len(shapes[1]):
             raise ValueError(
-                "inputs: expected level logits (batch, *spatial, K+1) of the same shape, of the outer structure and of the "
-                f"inner one. Received shapes {outer} and {own}."
+                "inputs: expected a list of two level logits (batch, *spatial, K+1) of the same shape, of the outer "
+                f"structure and of the inner one. Received shapes {' and '.join(map(str, shapes))}."
             )
         super().build(input_shape)
 

@@ -1,4 +1,6 @@
-"""What ensembles and sliding windows ask of a model: one image in, logits out."""
+"""What ensembles, sliding windows, calibrators and serving ask of a model: one image in, logits out."""
+
+import math
 
 import keras
 
@@ -19,8 +21,9 @@ def logit_outputs(model, argument="model"):
     inputs = getattr(model, "inputs", None) if model.built else None
     if not inputs:
         raise ValueError(
-            f"{argument}: '{model.name}' is not a functional model, so its shapes are not known. Wrap it: "
-            "keras.Model(image, model(image)) with image = keras.Input((None, None, channels), name='image')."
+            f"{argument}: '{model.name}' is not a functional model, or is not built, so its shapes are not known. "
+            "Wrap it: keras.Model(image, model(image)) with "
+            "image = keras.Input((None, None, channels), name='image')."
         )
     rank = len(inputs[0].shape)
     if len(inputs) != 1 or not 3 <= rank <= 5 or inputs[0].shape[-1] is None:
@@ -52,3 +55,12 @@ def logit_outputs(model, argument="model"):
 def output_of(model):
     """The model's symbolic output; a Sequential model that was never called has none under its own name."""
     return model.outputs[0] if isinstance(model, keras.Sequential) else model.output
+
+
+def size_multiple(model):
+    """What every side of the image must be a multiple of, as far as the model, or a model that is a layer of it, knows.
+
+    Segmenters and ensembles know their strides; a calibrated model or one of the user's own has them inside. 1 for others.
+    """
+    inside = [layer for layer in (model, *getattr(model, "layers", ())) if isinstance(layer, keras.Model)]
+    return math.lcm(*(layer.strides[-1] for layer in inside if hasattr(layer, "strides")))

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_ordseg.models._base import Segmenter
-from keras_ordseg.models._outputs import logit_outputs, output_of
+from keras_ordseg.models._outputs import logit_outputs, output_of, size_multiple
 from keras_ordseg.ops.levels import as_float
 
 
@@ -60,7 +60,7 @@ class Ensemble(keras.Model):
         super().__init__(image, MeanOfMembers(members, views, name="mean_of_members")(image), name=name)
         self.flips = flips if flips is None or flips == "all" else [list(axes) for axes in views[1:]]
         self.views = views
-        self.strides = (math.lcm(*(getattr(member, "strides", (1,))[-1] for member in members)),)
+        self.strides = (math.lcm(*map(size_multiple, members)),)
         if not trainable:
             self.trainable = False
 

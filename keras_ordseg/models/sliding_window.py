@@ -7,7 +7,7 @@ from numbers import Integral, Real
 import keras
 import numpy as np
 
-from keras_ordseg.models._outputs import logit_outputs
+from keras_ordseg.models._outputs import logit_outputs, size_multiple
 from keras_ordseg.models._windows import add_window, grid, per_axis, read_window
 from keras_ordseg.ops.checks import check_count
 from keras_ordseg.ops.levels import level_probabilities
@@ -164,7 +164,7 @@ def _check_window(model, size, channels):
     expected = tuple(model.inputs[0].shape[1:-1])
     if any(side not in (None, w) for side, w in zip(expected, size, strict=True)):
         raise ValueError(f"window: the model '{model.name}' takes images of {expected} pixels only. Received: {size}.")
-    largest = getattr(model, "strides", (1,))[-1]
+    largest = size_multiple(model)
     if any(w % largest for w in size):
         fit = tuple(-(-w // largest) * largest for w in size)
         raise ValueError(

@@ -101,8 +101,9 @@ def choose(p, score, logits):
                 counts, complete = counts_and_complete
                 return ops.cond(complete > 0.5, branch(None), branch(counts))
             like = logits if upstream else votes
-            known = ops.sum(ops.reshape(logits, (-1,))[:1]) < np.inf  # what no compiler can foresee; a batch may be empty
-            return ops.cond(known, branch(None), lambda: ops.full_like(like, np.nan))
+            first = ops.sum(ops.reshape(logits, (-1,))[:1])  # a batch may be empty
+            # always so, NaN and infinity included, and no compiler can foresee it
+            return ops.cond(ops.not_equal(first, 1.2345e37), branch(None), lambda: ops.full_like(like, np.nan))
 
         def grad(*args, upstream=None):
             if upstream is None:

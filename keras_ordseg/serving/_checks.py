@@ -6,43 +6,13 @@ from numbers import Integral, Real
 import keras
 import numpy as np
 
+from keras_ordseg.models._outputs import logit_outputs, size_multiple
+
 
 def check_model(model):
-    """The shape of the model's input with a free batch axis; an error for a model that cannot be served."""
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"model: expected a Keras model. Received: {model!r} of type {type(model).__name__}.")
-    inputs = getattr(model, "inputs", None) if model.built else None
-    if not inputs:
-        raise ValueError(
-            f"model: '{model.name}' is not built, or its shapes are not known. Use a functional model such as "
-            "models.OrdinalSegmenter, or wrap yours: keras.Model(image, model(image)) with "
-            "image = keras.Input((None, None, channels), name='image')."
-        )
-    if len(inputs) != 1 or not 3 <= len(inputs[0].shape) <= 5:
-        raise ValueError(
-            f"model: expected one input, an image (batch, *spatial, channels). '{model.name}' takes "
-            f"{[tuple(x.shape) for x in inputs]}."
-        )
-    for name, tensor in outputs_of(model).items():
-        shape = tuple(getattr(tensor, "shape", ()))
-        if len(shape) != len(inputs[0].shape) or shape[-1] is None:
-            raise ValueError(
-                f"model: expected level logits (batch, *spatial, K+1) or a binary logit (batch, *spatial, 1), or a dict "
-                f"of them by structure. '{model.name}' gives {name or 'an output'} of shape {shape or tensor!r}."
-            )
-        layer = tensor._keras_history.operation
-        made_by = {type(layer).__name__.lower(), getattr(getattr(layer, "activation", None), "__name__", "")}
-        if made_by & {"sigmoid", "softmax"} or getattr(layer, "output_type", "") == "probability":
-            raise ValueError(
-                f"model: expected logits, because the probabilities are made here. The last layer '{layer.name}' of "
-                f"'{model.name}' gives probabilities; take its activation away."
-            )
-    return (None, *inputs[0].shape[1:])
-
-
-def outputs_of(model):
-    """The model's symbolic outputs, by structure; a single one under `None`."""
-    return model.output if isinstance(model.output, dict) else {None: model.output}
+    """The shape of the model's input with a free batch axis, and its outputs by structure; an error for another model."""
+    outputs = logit_outputs(model)
+    return (None, *model.inputs[0].shape[1:]), outputs
 
 
 def check_backend(shape):
@@ -67,11 +37,10 @@ def check_backend(shape):
         ) from error
 
 
-def check_calibrators(calibrator, model):
+def check_calibrators(calibrator, outputs):
     """`{structure: layer}` of the calibrators, checked against the model's outputs."""
     if calibrator is None:
         return {}
-    outputs = outputs_of(model)
     named = calibrator if isinstance(calibrator, dict) else {None: calibrator}
     if unknown := [name for name in named if name not in outputs]:
         there = [name for name in outputs if name is not None]
@@ -95,8 +64,8 @@ def check_calibrators(calibrator, model):
 
 def check_multiples(multiple, model, shape):
     """For each spatial axis the number that its side must be a multiple of; 1 where the side is fixed."""
-    if multiple is None:  # segmenters and ensembles know their strides
-        multiple = getattr(model, "strides", (1,))[-1]
+    if multiple is None:
+        multiple = size_multiple(model)
     if not isinstance(multiple, Integral) or multiple < 1:
         raise ValueError(f"multiple: expected an int of at least 1. Received: {multiple!r}.")
     return tuple(int(multiple) if side is None else 1 for side in shape[1:-1])

@@ -93,17 +93,17 @@ def export(
     ...     version.name, sorted(path.name for path in version.iterdir() if path.suffix)
     ('1', ['assets.extra', 'fingerprint.pb', 'model_card.json', 'saved_model.pb'])
     """
-    shape = checks.check_model(model)
+    shape, outputs = checks.check_model(model)
     checks.check_backend(shape)
     checks.check_settings(review_threshold, max_pixels, value_range)
-    calibrators = checks.check_calibrators(calibrator, model)
+    calibrators = checks.check_calibrators(calibrator, outputs)
     multiples = checks.check_multiples(multiple, model, shape)
     pixel_size, unit, distances = checks.check_spacing(spacing, shape)
     sample = checks.check_sample(sample, shape, multiples, value_range)
     make_card(card, {})  # refuses what is no JSON before the model is traced
     if dtype not in (None, "float32"):
         raise ValueError(f"dtype: expected 'float32' or None. Received: {dtype!r}.")
-    raters = {name: tensor.shape[-1] - 1 for name, tensor in checks.outputs_of(model).items()}
+    raters = {name: tensor.shape[-1] - 1 for name, tensor in outputs.items()}
     directory = pathlib.Path(directory).expanduser()
     if directory.exists() and not directory.is_dir():
         raise NotADirectoryError(

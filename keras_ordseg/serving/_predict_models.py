@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_ordseg.serving._checks import check_model, check_multiples, outputs_of
+from keras_ordseg.serving._checks import check_model, check_multiples
 from keras_ordseg.serving._client import Client
 from keras_ordseg.serving._signatures import readouts
 
@@ -96,9 +96,9 @@ def _of_saved_model(path):
 
 def _of_keras(path):
     model = keras.saving.load_model(path, compile=False)
-    shape = check_model(model)
+    shape, outputs = check_model(model)
     multiples = check_multiples(None, model, shape)
-    raters = {name or "": max(tensor.shape[-1] - 1, 1) for name, tensor in outputs_of(model).items()}
+    raters = {name or "": max(tensor.shape[-1] - 1, 1) for name, tensor in outputs.items()}
 
     def ask(batch):
         sides = batch.shape[1:-1]
@@ -113,7 +113,7 @@ def _of_keras(path):
             maps[name] = p if z.shape[-1] > 1 else p[..., None]
         return maps
 
-    binary = frozenset(name or "" for name, tensor in outputs_of(model).items() if tensor.shape[-1] == 1)
+    binary = frozenset(name or "" for name, tensor in outputs.items() if tensor.shape[-1] == 1)
     return Predictor(ask, shape[1:-1], shape[-1], raters, binary, _digest(path))
 
 

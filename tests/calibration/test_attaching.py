@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ordseg import calibration, layers, losses, models
+from keras_ordseg import calibration, layers, losses, models, serving
 
 
 def segmenter(**kwargs):
@@ -19,6 +19,18 @@ def test_a_calibrated_model_is_a_model(rng, tmp_path):
     np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "calibrated.keras")(x), calibrated(x))
     calibrated.compile(loss=losses.OrdinalSegmentationLoss())
     assert np.isfinite(calibrated.evaluate(x, votes, verbose=0))
+
+
+def test_a_calibrated_model_is_exported_and_knows_its_strides(rng, tmp_path):
+    """Sides of 9 and 7 are no multiples of the stride 2 of the model inside: padded with the edge, and cut back."""
+    import tensorflow as tf
+
+    calibrated = calibration.attach(segmenter(), layers.TemperatureScaling(2.0))
+    graph = tf.saved_model.load(str(serving.export(calibrated, tmp_path))).signatures["serving_default"]
+    x = rng.uniform(size=(1, 9, 7, 1)).astype("float32")
+    padded = np.pad(x, [(0, 0), (0, 1), (0, 1), (0, 0)], "edge")
+    expected = keras.ops.softmax(calibrated(padded, training=False))[:, :9, :7]
+    np.testing.assert_allclose(graph(image=tf.constant(x))["levels"], expected, atol=1e-5)
 
 
 def test_structures_take_a_dict_and_may_be_left_as_they_are(rng):
@@ -40,5 +52,5 @@ def test_wrong_arguments():
         calibration.attach(two, {})
     with pytest.raises(TypeError, match="calibrator: expected a Keras layer"):
         calibration.attach(one, 2.0)
-    with pytest.raises(TypeError, match="model: expected a functional Keras model"):
+    with pytest.raises(TypeError, match="model: expected a Keras model"):
         calibration.attach("model.keras", scaling)

@@ -162,6 +162,7 @@ def test_perfect_separation_ends():
         ({"y_true": np.zeros((1, 5))}, "y_true: expected the batch and spatial axes"),
         ({"y_true": np.full((1, 4), 7)}, "vote"),
         ({"y_pred": np.zeros((1, 4, 1))}, "num_raters: needed"),
+        ({"y_pred": {"disc": np.zeros((1, 4, 3))}}, r"logits of one structure. Received a dict of \['disc'\]"),
     ],
 )
 def test_wrong_arguments(arguments, message):

@@ -83,6 +83,8 @@ def test_filled_up_cases_weigh_nothing():
 
 
 def test_what_cannot_be_void_is_refused():
+    with pytest.raises(TypeError, match="dataset must be a tf.data.Dataset"):
+        data.shard_batches([1, 2], 2)
     made = marked()
     made["ratings"] = abs(made["ratings"])
     votes = data.batches(made, BATCH, "votes")

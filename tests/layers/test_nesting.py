@@ -66,8 +66,9 @@ def at_least_log(z):
 
 
 def test_wrong_inputs_and_precision(rng):
-    with pytest.raises(ValueError, match="expected level logits .* of the same shape"):
-        NestedLevels()([np.zeros((1, 4, 3)), np.zeros((1, 4, 4))])
+    for wrong in ([np.zeros((1, 4, 3)), np.zeros((1, 4, 4))], np.zeros((1, 4, 3)), [np.zeros((1, 4, 3))] * 3):
+        with pytest.raises(ValueError, match="expected a list of two level logits .* of the same shape"):
+            NestedLevels()(wrong)
     keras.config.set_dtype_policy("mixed_bfloat16")
     y = NestedLevels()([keras.Input((4, 4, 3)), keras.Input((4, 4, 3))])
     assert (y.dtype, y.shape) == ("float32", (None, 4, 4, 3))

@@ -99,6 +99,17 @@ def test_a_pixel_that_nobody_rated_scores_0(rng):
     np.testing.assert_array_equal(np.asarray(kops.ranked_probability_score(ratings, z)) == 0, [[False, True, False]])
 
 
+@pytest.mark.parametrize("place", [(0, 0), (1, 2)])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_logit_that_is_no_number_spoils_its_own_pixel_only(place, value, rng):
+    z, votes = rng.normal(size=(2, 3, 4)).astype("float32"), rng.integers(0, 4, (2, 3))
+    expected = np.asarray(kops.ranked_probability_score(votes, z)).copy()
+    z[(*place, 1)] = value
+    expected[place] = np.nan
+    np.testing.assert_array_equal(np.isnan(kops.ranked_probability_score(votes, z)), np.isnan(expected))
+    np.testing.assert_allclose(kops.ranked_probability_score(votes, z), expected, rtol=1e-6)
+
+
 def test_one_rater_kept_is_the_binary_case(rng):
     """With one answer of K: the cross-entropy and the Brier score of the expected read-out (half of it for "levels")."""
     z = rng.normal(size=(1, 40, 5)).astype("float32")
