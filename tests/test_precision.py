@@ -46,7 +46,7 @@ def train(decoder, policy, steps, seed=0, images=32, batch=8, filters=(4, 8), ji
 def check(run, policy):
     assert np.isfinite(run["losses"]).all()  # an epoch's mean: one step that is not finite would show
     assert run["finite"]
-    assert run["moved"] > 0.005
+    assert run["moved"] > 0.01
     assert run["losses"][-1] < run["losses"][0]
     if policy == "mixed_float16":
         assert run["scale"] >= START / 16  # a few steps of adjusting, no collapse

@@ -24,6 +24,7 @@ def add(commands):
     add("--output", required=True, metavar="FOLDER", help="the run folder")
     add("--overwrite", action="store_true", help="delete an earlier run there")
     add("--resume", action="store_true", help="continue an earlier run there")
+    add("--processes", type=int, default=1, metavar="N", help="trainings at a time, default %(default)s")
     add("--config", metavar="FILE", help="a YAML file of settings by name, with a grid of methods and several data sets")
     add("--data", metavar="FOLDER", help="images and masks; default: the embedded AmbiguousShapes")
     add("--image", default=default.image, metavar="PATTERN", help="image files, default %(default)s")
@@ -90,6 +91,7 @@ def add(commands):
     add("--train-images", type=int, metavar="N", help="train on at most N images")
     add("--train-raters", type=int, metavar="N", help="train on the answers of N raters of each image")
     add("--test-data", metavar="FOLDER", help="test on all images of another folder")
+    add("--folds", type=int, metavar="N", help="cross-validation: test every image once, in N trainings of each method")
     add("--split-seed", type=int, default=default.split_seed, help="default %(default)s")
     add("--band", type=int, default=default.band, metavar="PIXELS", help="near a mark, default %(default)s")
     add("--resamples", type=int, default=default.resamples, help="of the bootstrap, default %(default)s")
@@ -125,7 +127,7 @@ def _run(arguments) -> int:
         return 2
     for folder, settings, prepared in started:
         try:
-            results = benchmark.finish(settings, prepared, folder)
+            results = benchmark.finish(settings, prepared, folder, processes=arguments.processes)
         except benchmark.TrainingError as error:
             print(f"keras-ordseg: {error}", file=sys.stderr)
             return 1

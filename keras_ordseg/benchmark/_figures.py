@@ -99,7 +99,11 @@ def _draw_cases(settings, prepared, output, methods, cells, values, keep):
     beside = [m for m in methods if m in {methods[0], judge, *by_brier[: _SHOWN - 2]}]
     images = [prepared.test["image"][i] for i in shown]
     marks = [prepared.test["ratings"][i] for i in shown]
-    logits = {m: _predict(output, m, settings.seeds[0], np.stack(images)) for m in {*beside, judge}}
+    of_fold = np.concatenate([[number] * len(fold.test["id"]) for number, fold in prepared.folds.items()])
+    logits = {
+        m: np.concatenate([_predict(output, m, settings.seeds[0], of_fold[i], prepared.test["image"][i]) for i in shown])
+        for m in {*beside, judge}
+    }
     maps = {m.label: ops.convert_to_numpy(readout_probability(logits[m])) for m in beside}
     predictions = [{label: found[i] for label, found in maps.items()} for i in range(len(shown))]
     if images[0].shape[-1] not in (1, 3):
@@ -130,9 +134,10 @@ def _draw_cases(settings, prepared, output, methods, cells, values, keep):
         )
 
 
-def _predict(output, method, seed, images):
-    model = keras.saving.load_model(cell_folder(output, method, seed) / "model.keras", compile=False)
-    return np.asarray(model.predict(images, batch_size=1, verbose=0), "float32")
+def _predict(output, method, seed, fold, image):
+    """Logits `(1, *spatial, outputs)` of an image, from the model of the fold that tests it."""
+    model = keras.saving.load_model(cell_folder(output, method, seed, fold) / "model.keras", compile=False)
+    return np.asarray(model.predict(image[None], verbose=0), "float32")
 
 
 def telling_cases(brier, ratings):

@@ -13,9 +13,10 @@ _AXES = {"losses": None, "links": "softmax", "targets": "ratings", "after": "non
 
 
 def read_grid(path) -> dict[str, Settings]:
-    """The runs that a YAML file describes, one for each data set.
+    """The runs that a YAML file describes, one for each data set and each number of training raters and images.
 
-    The file holds arguments of `Settings` by name. `data` may be a list of folders (`null` is the embedded data). In the
+    The file holds arguments of `Settings` by name. `data` may be a list of folders (`null` is the embedded data),
+    `train_raters` and `train_images` lists of numbers: each combination is a run of its own. In the
     place of `methods`, or beside it, `grid` multiplies out: `losses` (with their options), `links`, `targets` and what is
     done `after` training (`none` for nothing). Losses of a binary output take no link, and a loss with a target of its own
     no other; those combinations are left out.
@@ -36,7 +37,7 @@ def read_grid(path) -> dict[str, Settings]:
         path: The YAML file. Relative folders in it are relative to the file.
 
     Returns:
-        `{name of the data set: Settings}`.
+        `{name: Settings}`, named after the data set, and `-raters2`, `-images40` where there are several numbers.
 
     Raises:
         ValueError: For anything that does not fit, naming it.
@@ -68,14 +69,19 @@ def read_grid(path) -> dict[str, Settings]:
     sources = sources if isinstance(sources, list) else [sources]
     if isinstance(content.get("test_data"), str):
         content["test_data"] = str(path.parent / content["test_data"])
+    numbers = {name: content.pop(name, None) for name in ("train_raters", "train_images")}
+    numbers = {name: value if isinstance(value, list) else [value] for name, value in numbers.items()}
     runs = {}
-    for source in sources:
+    for source, *chosen in product(sources, *numbers.values()):
         folder = None if source is None else str(path.parent / source)
         name = "ambiguous_shapes" if source is None else Path(source).name
+        for (axis, values), value in zip(numbers.items(), chosen, strict=True):
+            if len(values) > 1:
+                name += f"-{axis.removeprefix('train_')}{'_all' if value is None else value}"
         if name in runs:
-            raise ValueError(f"{path}: data: two folders are called {name!r}, and each run is named after its own.")
+            raise ValueError(f"{path}: two runs are called {name!r}; each is named after its folder and its numbers.")
         try:
-            runs[name] = Settings(**content, data=folder)
+            runs[name] = Settings(**content, **dict(zip(numbers, chosen, strict=True)), data=folder)
         except TypeError as error:
             raise ValueError(f"{path}: {error}") from error
     return runs

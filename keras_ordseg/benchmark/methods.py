@@ -135,9 +135,9 @@ def select(keys) -> list[Method]:
     return methods
 
 
-def cell_folder(output, method, seed):
-    """Where the result of a method and a seed is in a run folder."""
-    return Path(output) / "cells" / f"{method.folder}-seed{seed}"
+def cell_folder(output, method, seed, fold=None):
+    """Where the result of a method, a seed and a fold of a cross-validation is in a run folder."""
+    return Path(output) / "cells" / f"{method.folder}-seed{seed}{'' if fold is None else f'-fold{fold}'}"
 
 
 def _parse(key):

@@ -10,10 +10,12 @@ import numpy as np
 
 from keras_ordseg import calibration, data
 from keras_ordseg.benchmark._folder import check_folder, open_folder
+from keras_ordseg.benchmark._workers import Workers
 from keras_ordseg.benchmark.checkpoint import Checkpoint, Progress, write_json
 from keras_ordseg.benchmark.evaluation import image_sums
 from keras_ordseg.benchmark.methods import cell_folder, select
-from keras_ordseg.benchmark.settings import Prepared, Settings, prepare
+from keras_ordseg.benchmark.preparation import Fold, Prepared, prepare
+from keras_ordseg.benchmark.settings import Settings
 from keras_ordseg.benchmark.summary import summarize
 from keras_ordseg.metrics import MultiRaterBrier
 from keras_ordseg.models import small_backbone
@@ -23,7 +25,7 @@ class TrainingError(RuntimeError):
     """A training did not come to a usable end."""
 
 
-def run(settings: Settings, output, overwrite=False, resume=False, stream=None) -> dict:
+def run(settings: Settings, output, overwrite=False, resume=False, stream=None, processes=1) -> dict:
     """Runs a benchmark: trains each method with each seed, evaluates, and writes the report.
 
     The folder `output` then holds `report.html`, `report.md`, `results.json`, `results.csv` (by method), `cases.csv` (by
@@ -38,6 +40,8 @@ def run(settings: Settings, output, overwrite=False, resume=False, stream=None) 
         overwrite: Delete an earlier run there. A folder that is not a run is never deleted.
         resume: Continue an earlier run of the same settings and data.
         stream: Where progress goes. Default: the standard error stream.
+        processes: How many trainings run at a time, each in a process of its own with its share of the processors. A
+            script that asks for more than one keeps its calls below `if __name__ == "__main__":`.
 
     Returns:
         The content of `results.json`.
@@ -50,7 +54,7 @@ def run(settings: Settings, output, overwrite=False, resume=False, stream=None) 
         TrainingError: If a loss is not finite any more.
     """
     prepared = start(settings, output, overwrite, resume, stream)
-    return finish(settings, prepared, output, stream)
+    return finish(settings, prepared, output, stream, processes)
 
 
 def start(settings: Settings, output, overwrite=False, resume=False, stream=None) -> Prepared:
@@ -64,29 +68,32 @@ def start(settings: Settings, output, overwrite=False, resume=False, stream=None
     return prepared
 
 
-def finish(settings: Settings, prepared: Prepared, output, stream=None) -> dict:
+def finish(settings: Settings, prepared: Prepared, output, stream=None, processes=1) -> dict:
     """The part of `run` after `start`: trainings that are not done yet, evaluation, report."""
     stream, output = stream or sys.stderr, Path(output)
     methods = select(settings.methods)
     trained = list(dict.fromkeys(method.trained for method in methods))
-    _be_deterministic()
-    number, total = 0, len(trained) * len(settings.seeds)
-    for seed in settings.seeds:
-        for method in trained:
-            number += 1
-            folder = cell_folder(output, method, seed)
-            if not (folder / "cell.json").is_file():
-                title = f"[{number}/{total}] {method.label}, seed {seed}"
-                _run_cell(method, seed, settings, prepared, folder, title, total - number, stream)
-            keras.utils.clear_session()
-    for method in methods:
-        for seed in method.seeds(settings.seeds) if method.after else ():
-            folder = cell_folder(output, method, seed)
-            if not (folder / "cell.json").is_file():
-                stream.write(f"{method.label}, seed {seed}\n")
-                _run_after(method, seed, settings, prepared, output, folder)
-            keras.utils.clear_session()
+    jobs = [(method, seed, fold) for seed in settings.seeds for fold in prepared.folds for method in trained]
+    later = [(m, seed, fold) for m in methods if m.after for seed in m.seeds(settings.seeds) for fold in prepared.folds]
+    with Workers(processes, (settings, prepared, output), stream) as workers:
+        for part in (jobs, later):  # what comes after training needs all of it
+            numbered = [(*job, f"[{i}/{len(part)}] ", len(part) - i) for i, job in enumerate(part, 1)]
+            todo = [job for job in numbered if not (cell_folder(output, *job[:3]) / "cell.json").is_file()]
+            workers.run(run_cell, todo)
     return summarize(settings, prepared, output)
+
+
+def run_cell(settings, prepared, output, stream, method, seed, fold, number, rest):
+    """Trains and evaluates one cell, or calibrates one that is trained, into its folder."""
+    _be_deterministic()
+    folder = cell_folder(output, method, seed, fold)
+    title = f"{number}{method.label}, seed {seed}{'' if fold is None else f', fold {fold}'}"
+    if method.after:
+        stream.write(f"{title}\n")
+        _run_after(method, seed, fold, settings, prepared.folds[fold], output, folder)
+    else:
+        _run_training(method, seed, settings, prepared.folds[fold], folder, title, rest, stream)
+    keras.utils.clear_session()
 
 
 def _be_deterministic():
@@ -97,31 +104,31 @@ def _be_deterministic():
         tf.config.experimental.enable_op_determinism()
 
 
-def build_model(method, seed, settings, prepared):
+def build_model(method, seed, settings, images: Fold):
     """The compiled model of a cell: the same backbone and decoder weights for every method of a seed."""
     keras.utils.set_random_seed(seed)
-    channels = prepared.train["image"].shape[-1]
+    channels = images.train["image"].shape[-1]
     network = {
         "backbone": small_backbone((None, None, channels), filters=settings.filters),
         "decoder": settings.decoder,
         "dropout": settings.dropout,
     }
-    seen = method.training_arrays(prepared.train)["ratings"]  # the prior of levels is that of the panel
-    model = method.build(network, data.level_frequencies(prepared.train["ratings"]), data.mean_vote(seen))
-    steps = data.steps_per_epoch(prepared.train, settings.batch_size)
+    seen = method.training_arrays(images.train)["ratings"]  # the prior of levels is that of the panel
+    model = method.build(network, data.level_frequencies(images.train["ratings"]), data.mean_vote(seen))
+    steps = data.steps_per_epoch(images.train, settings.batch_size)
     schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps * settings.epochs)
     model.compile(keras.optimizers.Adam(schedule), method.loss(), metrics=[MultiRaterBrier(name="brier")])
     return model
 
 
-def _run_cell(method, seed, settings, prepared: Prepared, folder, title, rest, stream):
+def _run_training(method, seed, settings, images: Fold, folder, title, rest, stream):
     folder.mkdir(parents=True, exist_ok=True)
-    model = build_model(method, seed, settings, prepared)
+    model = build_model(method, seed, settings, images)
     checkpoint, progress = Checkpoint(folder / "epochs", seed), Progress(title, settings.epochs, rest, stream)
     start = checkpoint.restore(model)
     if start < settings.epochs:
         train = method.batches(
-            method.training_arrays(prepared.train),
+            method.training_arrays(images.train),
             settings.batch_size,
             augment=_augmentation(settings),
             seed=seed,
@@ -130,8 +137,8 @@ def _run_cell(method, seed, settings, prepared: Prepared, folder, title, rest, s
         )
         model.fit(
             train,
-            steps_per_epoch=data.steps_per_epoch(prepared.train, settings.batch_size),
-            validation_data=data.batches(prepared.validation, settings.batch_size, shuffle=False),
+            steps_per_epoch=data.steps_per_epoch(images.train, settings.batch_size),
+            validation_data=data.batches(images.validation, settings.batch_size, shuffle=False),
             epochs=settings.epochs,
             initial_epoch=start,
             shuffle=False,  # the batches come shuffled
@@ -140,7 +147,7 @@ def _run_cell(method, seed, settings, prepared: Prepared, folder, title, rest, s
         )
     if checkpoint.epoch < settings.epochs or not np.isfinite(checkpoint.history["loss"][-1]):
         raise TrainingError(f"{title}: the loss is not finite any more. Try a smaller --learning-rate.")
-    _evaluate(model, settings, prepared, folder)
+    _evaluate(model, settings, images.test, folder)
     cell = {
         "method": method.key,
         "seed": seed,
@@ -152,11 +159,11 @@ def _run_cell(method, seed, settings, prepared: Prepared, folder, title, rest, s
     checkpoint.clear()
 
 
-def _run_after(method, seed, settings, prepared: Prepared, output, folder):
+def _run_after(method, seed, fold, settings, images: Fold, output, folder):
     """What is done with trained models: a calibrator fitted on the validation images, or the seeds' ensemble."""
     folder.mkdir(parents=True, exist_ok=True)
     seeds = settings.seeds if method.after == "ensemble" else (seed,)
-    folders = [cell_folder(output, method.trained, s) for s in seeds]
+    folders = [cell_folder(output, method.trained, s, fold) for s in seeds]
     members = [keras.saving.load_model(f / "model.keras", compile=False) for f in folders]
     before = [json.loads((f / "cell.json").read_text()) for f in folders]
     cell = {"method": method.key, "seed": seed, "seconds_per_step": None, "history": before[0]["history"]}
@@ -165,21 +172,20 @@ def _run_after(method, seed, settings, prepared: Prepared, output, folder):
 
         model = Ensemble(members)
     else:
-        images = prepared.validation["image"]
-        y_pred = members[0].predict(images, batch_size=settings.batch_size, verbose=0)
-        calibrator = calibration.fit(prepared.validation["ratings"], y_pred, method.after)
+        y_pred = members[0].predict(images.validation["image"], batch_size=settings.batch_size, verbose=0)
+        calibrator = calibration.fit(images.validation["ratings"], y_pred, method.after)
         model = calibration.attach(members[0], calibrator)
         cell["calibrator"] = calibrator.get_config()
-    _evaluate(model, settings, prepared, folder)
+    _evaluate(model, settings, images.test, folder)
     write_json(folder / "cell.json", {**cell, "parameters": sum(b["parameters"] for b in before)})
 
 
-def _evaluate(model, settings, prepared, folder):
+def _evaluate(model, settings, test, folder):
     """Saves the model and the sums of each test image."""
     _save_model(model, folder / "model.keras")
-    y_pred = model.predict(prepared.test["image"], batch_size=settings.batch_size, verbose=0)
+    y_pred = model.predict(test["image"], batch_size=settings.batch_size, verbose=0)
     y_pred = np.asarray(y_pred, "float32")
-    sums = image_sums(y_pred, prepared.test["ratings"], settings.band, prepared.test.get("probability"))
+    sums = image_sums(y_pred, test["ratings"], settings.band, test.get("probability"))
     _save_arrays(folder / "sums.npz", sums)
 
 

@@ -26,7 +26,7 @@ def summarize(settings, prepared, output) -> dict:
     """Writes table, figures, report and export of a run whose cells are all there; gives `results.json`'s content."""
     output = Path(output)
     methods = select(settings.methods)
-    cells = {m.key: [_load_cell(output, m, seed) for seed in m.seeds(settings.seeds)] for m in methods}
+    cells = {m.key: [_load_cell(output, m, seed, prepared.folds) for seed in m.seeds(settings.seeds)] for m in methods}
     table = figures("probability" in prepared.test, settings.band)
     weights = group_weights(prepared.test["group"], settings.resamples)
     baseline = methods[0].key
@@ -69,7 +69,7 @@ def summarize(settings, prepared, output) -> dict:
     write_atomically(output / "results.csv", results_csv(results))
     write_atomically(output / "cases.csv", cases_csv(prepared.test, methods, cells))
     write_report(output, results, pictures)
-    results["export"] = _export(output, methods, settings.seeds[0], results)
+    results["export"] = _export(output, methods, settings.seeds[0], next(iter(prepared.folds)), results)
     write_json(output / "results.json", results)
     return results
 
@@ -82,18 +82,25 @@ def _explain(prepared, settings):
     )
 
 
-def _load_cell(output, method, seed):
-    folder = cell_folder(output, method, seed)
-    cell = json.loads((folder / "cell.json").read_text())
-    with np.load(folder / "sums.npz", allow_pickle=False) as file:
-        cell["sums"] = dict(file)
-    return cell
+def _load_cell(output, method, seed, folds):
+    """What a method and a seed came to; of several folds, with the test images of all and the curves of the first."""
+    folders = [cell_folder(output, method, seed, fold) for fold in folds]
+    cells = [json.loads((folder / "cell.json").read_text()) for folder in folders]
+    sums = []
+    for folder in folders:
+        with np.load(folder / "sums.npz", allow_pickle=False) as file:
+            sums.append(dict(file))
+    return {
+        **cells[0],
+        "seconds_per_step": _median([cell["seconds_per_step"] for cell in cells]),
+        "sums": {name: np.concatenate([part[name] for part in sums]) for name in sums[0]},
+    }
 
 
-def _export(output, methods, seed, results):
+def _export(output, methods, seed, fold, results):
     """The last ordinal model of the first seed (a binary one where there is none), for TensorFlow Serving."""
     method = ([m for m in methods if m.levels] or methods)[-1]
-    model = keras.saving.load_model(cell_folder(output, method, seed) / "model.keras", compile=False)
+    model = keras.saving.load_model(cell_folder(output, method, seed, fold) / "model.keras", compile=False)
     shutil.rmtree(output / "export", ignore_errors=True)
     values = next(m["values"] for m in results["methods"] if m["key"] == method.key)
     card = {

@@ -9,7 +9,7 @@ from keras_ordseg.benchmark._figures import telling_cases
 from keras_ordseg.benchmark.bootstrap import group_weights, tabulate
 from keras_ordseg.benchmark.evaluation import Figure
 from keras_ordseg.benchmark.methods import select
-from keras_ordseg.benchmark.settings import _fewer_raters, prepare
+from keras_ordseg.benchmark.preparation import _fewer_raters, prepare
 
 
 def test_the_parts_of_a_key():
@@ -85,13 +85,31 @@ def test_fewer_raters_keeps_that_many_of_those_present():
 
 
 def test_train_images_and_raters_change_the_training_part_only():
-    whole = prepare(Settings(images=40, size=16, filters=(4, 8)), progress=False)
-    part = prepare(Settings(images=40, size=16, filters=(4, 8), train_images=5, train_raters=1), progress=False)
+    whole, part = (
+        prepare(Settings(images=40, size=16, filters=(4, 8), **fewer), progress=False)
+        for fewer in ({}, {"train_images": 5, "train_raters": 1})
+    )
+    assert part.fingerprint != whole.fingerprint
+    whole, part = whole.folds[None], part.folds[None]
     assert len(part.train["image"]) == 5
     assert ((part.train["ratings"] >= 0).any((1, 2)).sum(-1) == 1).all()
     for key in ("validation", "test"):
         np.testing.assert_array_equal(getattr(part, key)["ratings"], getattr(whole, key)["ratings"])
-    assert part.fingerprint != whole.fingerprint
+
+
+def test_cross_validation_tests_every_image_once_and_splits_no_group():
+    settings = {"images": 40, "size": 16, "filters": (4, 8)}
+    prepared = prepare(Settings(**settings, folds=3), progress=False)
+    assert list(prepared.folds) == [0, 1, 2]
+    everything = sorted(prepare(Settings(**settings), progress=False).folds[None].train["id"])
+    assert len(set(prepared.test["id"])) == len(prepared.test["id"]) == 40 > len(everything)
+    for fold in prepared.folds.values():
+        assert len({name for part in fold for name in part["group"]}) == sum(len(set(part["group"])) for part in fold)
+        assert sum(len(part["id"]) for part in fold) == 40
+    np.testing.assert_array_equal(prepared.test["id"], np.concatenate([f.test["id"] for f in prepared.folds.values()]))
+    fewer = prepare(Settings(**settings, folds=3, train_raters=2), progress=False)
+    assert all(((f.train["ratings"] >= 0).any((1, 2)).sum(-1) == 2).all() for f in fewer.folds.values())
+    assert (fewer.test["ratings"] >= 0).all()
 
 
 def test_difference_to_the_best_is_paired():
@@ -163,7 +181,7 @@ epochs: 7
         ("grid: {losses: rps}", "grid: losses: expected a list"),
         ("methods: rps", "methods: expected a list"),
         ("methods: [magic]", "methods: expected some of"),
-        ("data: [a/x, b/x]", "two folders are called 'x'"),
+        ("data: [a/x, b/x]", "two runs are called 'x'"),
         ("epochs: many", "epochs: expected a whole number"),
     ],
 )

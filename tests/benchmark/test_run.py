@@ -123,18 +123,18 @@ def check_files(output, results):
 def test_every_method_starts_from_the_same_network_at_the_prior():
     from keras_ordseg import data
     from keras_ordseg.benchmark.methods import select
+    from keras_ordseg.benchmark.preparation import prepare
     from keras_ordseg.benchmark.runner import build_model
-    from keras_ordseg.benchmark.settings import prepare
     from keras_ordseg.ops import readout_probability
 
     settings = Settings(images=16, size=16, filters=(4, 8))
-    prepared = prepare(settings, progress=False)
-    levels = data.level_frequencies(prepared.train)
+    images = prepare(settings, progress=False).folds[None]
+    levels = data.level_frequencies(images.train)
     weights = []
     for method in select(METHODS):
-        model = build_model(method, 7, settings, prepared)
-        p = np.asarray(readout_probability(model(prepared.test["image"]), "expected"))
-        votes = data.mean_vote(method.training_arrays(prepared.train))  # of a fused mask where it trains on one
+        model = build_model(method, 7, settings, images)
+        p = np.asarray(readout_probability(model(images.test["image"]), "expected"))
+        votes = data.mean_vote(method.training_arrays(images.train))  # of a fused mask where it trains on one
         np.testing.assert_allclose(p, levels @ np.arange(6) / 5 if method.levels else votes, rtol=1e-4)
         weights.append([w.numpy() for w in model.trainable_weights[:-2]])
     for other in weights[1:]:
@@ -318,6 +318,39 @@ def test_a_folder_of_masks_with_a_missing_file(tmp_path):
     assert len(results["methods"][0]["values"]["brier"]["seeds"]) == 2
     assert results["methods"][1]["values"]["brier"]["difference"]["mean"] is not None
     assert results["dataset"]["num_groups"] == {"train": 4, "validation": 1, "test": 1}
+
+
+def test_cross_validation_in_two_processes(tmp_path):
+    """Three folds, trained two at a time and one after another: the same; every image in the table, tested once."""
+    folder_of_masks(tmp_path / "masks", count=12)
+    flags = ["--data", tmp_path / "masks", "--folds", "3", *TINY[4:], "--methods", "hybrid,hybrid+temperature"]
+    logs = []
+    for processes in ("2", "1"):
+        output = tmp_path / processes
+        done = subprocess.run(
+            command("--output", output, *flags, "--processes", processes), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        logs.append(done.stderr)
+    assert {f.name for f in (tmp_path / "2/cells").iterdir()} == {
+        f"{key}-seed0-fold{fold}" for key in ("hybrid", "hybrid+temperature") for fold in range(3)
+    }
+    results = json.loads((tmp_path / "2/results.json").read_text())
+    assert results["dataset"]["num_images"]["test"] == 12
+    assert "seed 0, fold 2  epoch 2/2" in logs[0]
+    with open(tmp_path / "2/cases.csv") as file:
+        cases = [row for row in csv.DictReader(file) if row["method"] == "hybrid"]
+    assert sorted(row["id"] for row in cases) == [f"{i:03d}" for i in range(12)]
+    parts = []
+    for fold in range(3):
+        with np.load(tmp_path / f"2/cells/hybrid-seed0-fold{fold}/sums.npz") as file:
+            parts.append(file["brier"])
+    top, bottom = np.concatenate(parts).sum(0)
+    method = results["methods"][0]["values"]["brier"]
+    assert method["mean"] == pytest.approx(100 * top / bottom, rel=1e-12)
+    for a, b in zip(values(tmp_path / "2")[0], values(tmp_path / "1")[0], strict=True):
+        for key, entry in a.items():
+            assert entry["mean"] == pytest.approx(b[key]["mean"], rel=1e-4), key  # threads may sum in another order
 
 
 @pytest.mark.slow
