@@ -74,7 +74,8 @@ def on_jax(calls):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_every_decoder_trains(policy):
     """bfloat16 has float32's range: what can overflow does so in float16. The curves below have all decoders in both."""
     calls = [{"decoder": d, "policy": policy, "steps": 12, "images": 16} for d in ("attention_unet", "deeplabv3plus")]

@@ -105,6 +105,7 @@ def _run(arguments) -> int:
 
     from keras_ordseg import benchmark
     from keras_ordseg.benchmark._report import text_table
+    from keras_ordseg.benchmark._sensitivity import write_sensitivity
 
     output = Path(arguments.output)
     given = {f.name: getattr(arguments, f.name) for f in fields(benchmark.Settings)}
@@ -135,6 +136,9 @@ def _run(arguments) -> int:
         print(f"\nReport:   {folder / 'report.html'}")
         print(f"Pictures: {folder / 'figures'}")
         print(f"Export:   {folder / results['export']['path']} (TensorFlow Serving)")
+    sensitivity = write_sensitivity(output, runs) if len(runs) > 1 else None
+    if sensitivity is not None:
+        print(f"\nRuns that differ in a number: {sensitivity}")
     return 0
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_ordseg import plots
+from keras_ordseg.benchmark._sensitivity import by_option
 from keras_ordseg.benchmark.evaluation import reliability
 from keras_ordseg.benchmark.methods import cell_folder
 from keras_ordseg.ops import level_probabilities, readout_probability
@@ -15,14 +16,15 @@ _TOGETHER = 7  # methods that one figure can tell apart
 _SHOWN = 5  # methods beside an image
 
 
-def draw(settings, prepared, output, methods, cells, values):
+def draw(settings, prepared, output, methods, cells, results):
     """Draws all figures; gives `[{"title", "caption", "path"}]` in their order.
 
     Args:
         methods: In their order; the first is the baseline.
         cells: `{key: [cell of each seed]}`.
-        values: Of `tabulate`.
+        results: Of `summarize`, without the figures.
     """
+    values = {m["key"]: m["values"] for m in results["methods"]}
     folder = output / "figures"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -43,6 +45,13 @@ def draw(settings, prepared, output, methods, cells, values):
         "Means over seeds and test images with 95 % intervals of the bootstrap over groups. A method pays for calibration "
         "with accuracy where it lies left of another and below it.",
     )
+    for option, panels in by_option(results).items():
+        keep(
+            plots.sensitivity_curves(panels, x_label=option),
+            f"sensitivity_{option}",
+            f"Sensitivity to {option}",
+            "Means over seeds and test images with 95 % intervals of the bootstrap over groups.",
+        )
     for readout in ("expected", "majority"):
         for name, region, prefix in (("ece", "all pixels", ""), ("band_ece", near, "band_")):
             for part, some in _chunks(methods):

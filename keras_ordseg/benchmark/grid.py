@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from keras_ordseg.benchmark.methods import METHODS
-from keras_ordseg.benchmark.settings import Settings
+from keras_ordseg.benchmark.settings import AXES, Settings
 
 _AXES = {"losses": None, "links": "softmax", "targets": "ratings", "after": "none"}
 
@@ -69,7 +69,7 @@ def read_grid(path) -> dict[str, Settings]:
     sources = sources if isinstance(sources, list) else [sources]
     if isinstance(content.get("test_data"), str):
         content["test_data"] = str(path.parent / content["test_data"])
-    numbers = {name: content.pop(name, None) for name in ("train_raters", "train_images")}
+    numbers = {name: content.pop(name, None) for name in AXES}
     numbers = {name: value if isinstance(value, list) else [value] for name, value in numbers.items()}
     runs = {}
     for source, *chosen in product(sources, *numbers.values()):

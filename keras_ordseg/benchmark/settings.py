@@ -8,6 +8,12 @@ from keras_ordseg.models.decoders import DECODERS
 
 _DECODERS = tuple(DECODERS)
 
+# Settings that a grid may vary from run to run, and what they are where the settings leave them open.
+AXES = {
+    "train_raters": lambda dataset: dataset["num_raters"],
+    "train_images": lambda dataset: dataset["num_images"]["train"],
+}
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -64,7 +64,7 @@ def summarize(settings, prepared, output) -> dict:
         "baseline": baseline,
         "notes": [*prepared.notes, _explain(prepared, settings)],
     }
-    pictures = draw(settings, prepared, output, methods, cells, values)
+    pictures = draw(settings, prepared, output, methods, cells, results)
     write_atomically(output / "report.md", markdown_report(results, pictures))
     write_atomically(output / "results.csv", results_csv(results))
     write_atomically(output / "cases.csv", cases_csv(prepared.test, methods, cells))

@@ -11,6 +11,7 @@ from keras_ordseg.plots._histogram import level_histogram
 from keras_ordseg.plots._levels import level_distribution
 from keras_ordseg.plots._reliability import reliability_diagram
 from keras_ordseg.plots._ribbon import confidence_ribbon
+from keras_ordseg.plots._sensitivity import sensitivity_curves
 from keras_ordseg.plots._tradeoff import calibration_tradeoff
 from keras_ordseg.plots._training import training_curves
 
@@ -22,5 +23,6 @@ __all__ = [
     "level_distribution",
     "level_histogram",
     "reliability_diagram",
+    "sensitivity_curves",
     "training_curves",
 ]

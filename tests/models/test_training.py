@@ -171,6 +171,7 @@ def test_a_fresh_process_continues_on_a_keras_cv_backbone(tmp_path, rng):
     np.testing.assert_allclose(found["loss"], losses, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_jax_continues_without_tensorflow(tmp_path, rng):
     pytest.importorskip("jax")
     losses = train_and_save(small_backbone(filters=(8, 8)), "unet", tmp_path, rng)
