@@ -26,7 +26,12 @@ def add(commands):
     add("--resume", action="store_true", help="continue an earlier run there")
     add("--processes", type=int, default=1, metavar="N", help="trainings at a time, default %(default)s")
     add("--config", metavar="FILE", help="a YAML file of settings by name, with a grid of methods and several data sets")
-    add("--data", metavar="FOLDER", help="images and masks; default: the embedded AmbiguousShapes")
+    add(
+        "--data",
+        metavar="FOLDER",
+        help="images and masks, or tfds:NAME for a prepared public data set; default: the embedded AmbiguousShapes",
+    )
+    add("--data-dir", metavar="FOLDER", help="where prepared data sets are, see keras-ordseg prepare")
     add("--image", default=default.image, metavar="PATTERN", help="image files, default %(default)s")
     add("--ratings", default=default.ratings, metavar="PATTERN", help="mask files, default %(default)s")
     add("--size", type=int, metavar="PIXELS", help="crop (or --fit resize) the images to this side")

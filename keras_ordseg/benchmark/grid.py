@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from keras_ordseg.benchmark.methods import METHODS
-from keras_ordseg.benchmark.settings import AXES, Settings
+from keras_ordseg.benchmark.settings import AXES, TFDS, Settings
 
 _AXES = {"losses": None, "links": "softmax", "targets": "ratings", "after": "none"}
 
@@ -15,8 +15,8 @@ _AXES = {"losses": None, "links": "softmax", "targets": "ratings", "after": "non
 def read_grid(path) -> dict[str, Settings]:
     """The runs that a YAML file describes, one for each data set and each number of training raters and images.
 
-    The file holds arguments of `Settings` by name. `data` may be a list of folders (`null` is the embedded data),
-    `train_raters` and `train_images` lists of numbers: each combination is a run of its own. In the
+    The file holds arguments of `Settings` by name. `data` may be a list of folders (`null` is the embedded data, `tfds:NAME`
+    a prepared dataset), `train_raters` and `train_images` lists of numbers: each combination is a run of its own. In the
     place of `methods`, or beside it, `grid` multiplies out: `losses` (with their options), `links`, `targets` and what is
     done `after` training (`none` for nothing). Losses of a binary output take no link, and a loss with a target of its own
     no other; those combinations are left out.
@@ -67,14 +67,17 @@ def read_grid(path) -> dict[str, Settings]:
         content["methods"] = tuple(dict.fromkeys(methods))
     sources = content.pop("data", None)
     sources = sources if isinstance(sources, list) else [sources]
-    if isinstance(content.get("test_data"), str):
-        content["test_data"] = str(path.parent / content["test_data"])
+    for name in ("test_data", "data_dir"):
+        if isinstance(content.get(name), str):
+            content[name] = str(path.parent / content[name])
     numbers = {name: content.pop(name, None) for name in AXES}
     numbers = {name: value if isinstance(value, list) else [value] for name, value in numbers.items()}
     runs = {}
     for source, *chosen in product(sources, *numbers.values()):
-        folder = None if source is None else str(path.parent / source)
+        folder = source if source is None or str(source).startswith(TFDS) else str(path.parent / source)
         name = "ambiguous_shapes" if source is None else Path(source).name
+        if str(source).startswith(TFDS):
+            name = source.removeprefix(TFDS).replace("/", "-")
         for (axis, values), value in zip(numbers.items(), chosen, strict=True):
             if len(values) > 1:
                 name += f"-{axis.removeprefix('train_')}{'_all' if value is None else value}"

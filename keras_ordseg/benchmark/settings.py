@@ -8,6 +8,7 @@ from keras_ordseg.models.decoders import DECODERS
 
 _DECODERS = tuple(DECODERS)
 
+TFDS = "tfds:"
 # Settings that a grid may vary from run to run, and what they are where the settings leave them open.
 AXES = {
     "train_raters": lambda dataset: dataset["num_raters"],
@@ -20,7 +21,9 @@ class Settings:
     """Everything that decides the result of a run. The defaults make the demo on the embedded data.
 
     Args:
-        data: Folder of images and masks, or None for the embedded `ambiguous_shapes`.
+        data: Folder of images and masks; `"tfds:NAME"` or `"tfds:NAME/CONFIG"` for a dataset of `keras_ordseg.datasets`,
+            with its own splits; None for the embedded `ambiguous_shapes`.
+        data_dir: Where prepared datasets are kept, see `datasets.prepare`.
         image, ratings: Patterns of the files in the folder, see `data.cases`.
         size: Side in pixels: centre crop of a folder's images (64 by default for the embedded data); None keeps them.
         fit: `"crop"` or `"resize"`, how a folder's images come to `size`.
@@ -31,7 +34,8 @@ class Settings:
         filters: Channels of the small backbone, one for each scale.
         dropout: Rate before the head.
         augment: Flips, quarter turns, and a little brightness and contrast.
-        images: At most so many images (whole groups, drawn with seed 0); for the embedded data how many to generate.
+        images: At most so many images (whole groups, drawn with seed 0), of a prepared dataset in each split; for the
+            embedded data how many to generate.
         raters: K of the embedded data.
         train_images: Train on at most so many images (whole groups, drawn with seed 0); None for all.
         train_raters: Train on the answers of so many raters of each image, drawn with seed 0, the others absent; None for
@@ -52,6 +56,7 @@ class Settings:
     """
 
     data: str | None = None
+    data_dir: str | None = None
     image: str = "*_image.png"
     ratings: str = "*_rater{r}.png"
     size: int | None = None
@@ -105,8 +110,8 @@ class Settings:
             raise ValueError(f"dropout: expected a rate in [0, 1). Received: {self.dropout}.")
         if self.decoder not in _DECODERS:
             raise ValueError(f"decoder: expected one of {_DECODERS}. Received: {self.decoder!r}.")
-        if self.folds is not None and self.test_data is not None:
-            raise ValueError("folds: expected None with test_data, whose images are all tested by each training.")
+        if self.folds is not None and (self.test_data is not None or str(self.data).startswith(TFDS)):
+            raise ValueError("folds: expected None with test_data or a prepared dataset, which say what is tested.")
         if len(self.fractions) != 3:
             raise ValueError(
                 f"fractions: expected three, for training, validation and test. Received: {self.fractions}."

@@ -10,6 +10,7 @@ from keras_ordseg.data.batching import batches, steps_per_epoch
 from keras_ordseg.data.frequencies import level_frequencies, mean_vote
 from keras_ordseg.data.fusion import fuse
 from keras_ordseg.data.packed import pack
+from keras_ordseg.data.packed_arrays import load_packed
 from keras_ordseg.data.pydataset import PyDataset
 from keras_ordseg.data.readers import check, from_folder, load
 from keras_ordseg.data.regions import region, restrict
@@ -34,6 +35,7 @@ __all__ = [
     "fuse",
     "level_frequencies",
     "load",
+    "load_packed",
     "mean_vote",
     "pack",
     "region",

@@ -112,6 +112,31 @@ def test_cross_validation_tests_every_image_once_and_splits_no_group():
     assert (fewer.test["ratings"] >= 0).all()
 
 
+def test_a_prepared_dataset_keeps_its_splits(tmp_path, rng):
+    from keras_ordseg import data, datasets
+    from tests.datasets.raw import write_lidc
+
+    write_lidc(tmp_path / "raw", rng)
+    builder = datasets.prepare("lidc_idri", tmp_path / "tfds", tmp_path / "raw")
+    settings = {"data": "tfds:lidc_idri", "data_dir": str(tmp_path / "tfds"), "filters": (4, 8)}
+    prepared = prepare(Settings(**settings, size=8), progress=False)
+    fold = prepared.folds[None]
+    for part in ("train", "validation", "test"):
+        expected = data.load_packed(builder.data_path, part, 8)
+        for name in ("id", "group", "ratings", "image"):
+            np.testing.assert_array_equal(getattr(fold, part)[name], expected[name])
+    assert prepared.info["name"].startswith("lidc_idri")
+    few = prepare(Settings(**settings, size=8, images=4), progress=False)
+    assert few.info["num_images"] == {"train": 4, "validation": 4, "test": 4}
+    with pytest.raises(ValueError, match="folds: expected None with test_data or a prepared dataset"):
+        Settings(**settings, folds=3)
+    with pytest.raises(ValueError, match="name must be one of cocahis"):
+        prepare(Settings(**{**settings, "data": "tfds:nothing"}), progress=False)
+    runs = read_grid(write(tmp_path, "data: ['tfds:long_ciu/ggo', brain]\ndata_dir: tfds"))
+    assert runs["long_ciu-ggo"].data == "tfds:long_ciu/ggo"
+    assert runs["brain"].data_dir == str(tmp_path / "tfds")
+
+
 def test_difference_to_the_best_is_paired():
     """Three groups; method b is better than a in every group by 1: no resample can make that 0. c differs by noise."""
     a, b, c = np.array([5.0, 7.0, 9.0]), np.array([4.0, 6.0, 8.0]), np.array([3.0, 7.0, 8.5])
