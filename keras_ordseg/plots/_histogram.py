@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from keras_ordseg.plots._style import SMALL, TEXT, axes_grid, method_colors, plain, tidy
 
@@ -43,6 +44,9 @@ def level_histogram(predicted, observed, *, title=None, colors=None, axes=None):
         ax.bar(levels - 0.4 + (i + 0.5) * width, values, width, color=color, label=plain(label))
     tidy(ax)
     ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set_xticks(levels)
     ax.set_xlabel("raters that mark", fontsize=TEXT)
     ax.set_ylabel("share of pixels", fontsize=TEXT)
