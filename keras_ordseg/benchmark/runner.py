@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_ordseg import calibration, data
 from keras_ordseg.benchmark._folder import check_folder, open_folder
-from keras_ordseg.benchmark._workers import Workers
+from keras_ordseg.benchmark._workers import run_jobs
 from keras_ordseg.benchmark.checkpoint import Checkpoint, Progress, write_json
 from keras_ordseg.benchmark.evaluation import image_sums
 from keras_ordseg.benchmark.methods import cell_folder, select
@@ -75,11 +75,10 @@ def finish(settings: Settings, prepared: Prepared, output, stream=None, processe
     trained = list(dict.fromkeys(method.trained for method in methods))
     jobs = [(method, seed, fold) for seed in settings.seeds for fold in prepared.folds for method in trained]
     later = [(m, seed, fold) for m in methods if m.after for seed in m.seeds(settings.seeds) for fold in prepared.folds]
-    with Workers(processes, (settings, prepared, output), stream) as workers:
-        for part in (jobs, later):  # what comes after training needs all of it
-            numbered = [(*job, f"[{i}/{len(part)}] ", len(part) - i) for i, job in enumerate(part, 1)]
-            todo = [job for job in numbered if not (cell_folder(output, *job[:3]) / "cell.json").is_file()]
-            workers.run(run_cell, todo)
+    for part in (jobs, later):  # what comes after training needs all of it
+        numbered = [(*job, f"[{i}/{len(part)}] ", len(part) - i) for i, job in enumerate(part, 1)]
+        todo = [job for job in numbered if not (cell_folder(output, *job[:3]) / "cell.json").is_file()]
+        run_jobs(run_cell, todo, processes, (settings, prepared, output), stream)
     return summarize(settings, prepared, output)
 
 

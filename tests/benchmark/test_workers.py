@@ -1,35 +1,42 @@
 """Jobs in several processes: each runs once with what it was given, and an error ends them all."""
 
 import io
+import os
 
 import pytest
 
-from keras_ordseg.benchmark._workers import Workers
+from keras_ordseg.benchmark import _workers
+from keras_ordseg.benchmark._workers import run_jobs
 
 
 def note(folder, stream, name, rest):
     """A job: leaves a file, or fails."""
     if name == "bad":
         raise ValueError("a job that fails")
-    (folder / name).write_text(f"{rest:g} {stream.isatty()}")
+    (folder / name).write_text(f"{os.getpid()} {rest:g} {stream.isatty()}")
 
 
-def test_several_processes_and_an_error(tmp_path):
-    with Workers(2, (tmp_path,), None) as workers:
-        workers.run(note, [("a", 4), ("b", 2), ("c", 0)])
-        assert {f.name: f.read_text() for f in tmp_path.iterdir()} == {"a": "2 False", "b": "1 False", "c": "0 False"}
-        with pytest.raises(ValueError, match="a job that fails"):
-            workers.run(note, [("bad", 0)])
+def test_several_processes_and_an_error(tmp_path, monkeypatch):
+    """Two processes at a time that live for one job: three jobs take three of them, and none is this one."""
+    monkeypatch.setattr(_workers, "_LIFE", 1)
+    run_jobs(note, [("a", 4), ("b", 2), ("c", 0)], 2, (tmp_path,), None)
+    found = {f.name: f.read_text().split() for f in tmp_path.iterdir()}
+    assert {name: words[1] for name, words in found.items()} == {"a": "2", "b": "1", "c": "0"}
+    assert {words[2] for words in found.values()} == {"False"}
+    assert found["c"][0] not in (found["a"][0], found["b"][0], str(os.getpid()))
+    with pytest.raises(ValueError, match="a job that fails"):
+        run_jobs(note, [("bad", 2), ("later", 1), ("never", 0)], 2, (tmp_path,), None)
+    assert not (tmp_path / "never").exists()
 
 
 def test_one_process_is_this_one(tmp_path):
-    with Workers(1, (tmp_path,), io.StringIO()) as workers:
-        workers.run(note, [("a", 0)])
-        with pytest.raises(ValueError, match="a job that fails"):
-            workers.run(note, [("bad", 1), ("never", 0)])
+    run_jobs(note, [("a", 0)], 1, (tmp_path,), io.StringIO())
+    assert (tmp_path / "a").read_text() == f"{os.getpid()} 0 False"
+    with pytest.raises(ValueError, match="a job that fails"):
+        run_jobs(note, [("bad", 1), ("never", 0)], 1, (tmp_path,), io.StringIO())
     assert [f.name for f in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_count_that_is_none():
     with pytest.raises(ValueError, match="processes: expected a whole number of at least 1. Received: 0"):
-        Workers(0, (), None)
+        run_jobs(note, [], 0, (), None)
