@@ -6,9 +6,14 @@ import numpy as np
 
 from keras_ordseg.plots._style import GREY, MARKERS, PALETTE, SMALL, TEXT, axes_grid, plain, tidy
 
+_FEW = 5  # methods of which none is far from "the others"
+
 
 def calibration_tradeoff(points, *, x_label="ECE %", y_label="Dice", title=None, axes=None):
     r"""Draws each method at its calibration error (x) and its accuracy (y), with intervals: better is up and to the left.
+
+    A method far from all the others would squeeze these into a corner: it is a hollow mark on the edge, and the legend says
+    where it belongs.
 
     Args:
         points: `{label: {"x": (mean, low, high), "y": (mean, low, high)}}`, any number of methods; limits may be None.
@@ -32,26 +37,43 @@ def calibration_tradeoff(points, *, x_label="ECE %", y_label="Dice", title=None,
     found = {label: [_triple(label, entry, name) for name in "xy"] for label, entry in points.items()}
     figure, grid = axes_grid(axes, (1, 1), 7.2, max(3.6, 0.2 * len(found) + 1.2), title)
     ax = grid[0, 0]
+    windows = [_window([entry[axis][0] for entry in found.values()]) for axis in (0, 1)]
     for i, (label, ((x, *x_limits), (y, *y_limits))) in enumerate(found.items()):
-        color = PALETTE[i % len(PALETTE)]
-        ax.plot(x_limits, [y, y], color=color, linewidth=0.8, alpha=0.5)
-        ax.plot([x, x], y_limits, color=color, linewidth=0.8, alpha=0.5)
+        color, name = PALETTE[i % len(PALETTE)], f"{i + 1}  {plain(label)}"
+        at = [float(np.clip(value, *window)) for value, window in zip((x, y), windows, strict=True)]
+        inside = at == [x, y]
+        ax.plot(x_limits if inside else [at[0]], [at[1]] * (1 + inside), color=color, linewidth=0.8, alpha=0.5)
+        ax.plot([at[0]] * (1 + inside), y_limits if inside else [at[1]], color=color, linewidth=0.8, alpha=0.5)
         ax.plot(
-            x,
-            y,
+            *at,
             color=color,
+            fillstyle="full" if inside else "none",
             marker=MARKERS[(i + i // len(PALETTE)) % len(MARKERS)],
             markersize=6,
-            markeredgecolor="white",
+            markeredgecolor="white" if inside else color,
             linestyle="none",
-            label=f"{i + 1}  {plain(label)}",
+            clip_on=inside,
+            label=name if inside else f"{name}: at {x:.3g}, {y:.3g}",
         )
-        ax.annotate(str(i + 1), (x, y), (4, 4), textcoords="offset points", fontsize=SMALL - 1, color=GREY)
+        ax.annotate(str(i + 1), at, (4, 4), textcoords="offset points", fontsize=SMALL - 1, color=GREY)
     tidy(ax)
+    for limits, window in zip((ax.set_xlim, ax.set_ylim), windows, strict=True):
+        limits(*(None if np.isinf(edge) else edge for edge in window))
     ax.set_xlabel(f"{plain(x_label)}\n(better: left)", fontsize=TEXT)
     ax.set_ylabel(f"{plain(y_label)}\n(better: up)", fontsize=TEXT)
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=SMALL - 0.5, frameon=False, handletextpad=0.2)
     return figure
+
+
+def _window(values):
+    """Between what means are drawn: everything, unless some lie apart by eight times the spread of the middle half."""
+    if len(values) < _FEW:
+        return -np.inf, np.inf
+    low, high = np.quantile(values, [0.25, 0.75])
+    near = [v for v in values if low - 8 * (high - low) <= v <= high + 8 * (high - low)]
+    span = max(near) - min(near)
+    bottom, top = min(near) - 0.3 * span, max(near) + 0.3 * span
+    return bottom if min(values) < min(near) else -np.inf, top if max(values) > max(near) else np.inf
 
 
 def _triple(label, entry, name):

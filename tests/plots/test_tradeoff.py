@@ -22,6 +22,20 @@ def test_every_method_is_a_point_with_its_interval():
     assert len(styles) == 25
 
 
+def test_a_method_far_away_is_on_the_edge():
+    points = {str(i): {"x": (1 + i / 10, 0.9, 2), "y": (0.8 + i / 100, 0.7, 0.9)} for i in range(6)}
+    points["lost"] = {"x": (31.0, 30.0, 32.0), "y": (0.12, 0.1, 0.14)}
+    ax = plots.calibration_tradeoff(points).axes[0]
+    marks = ax.lines[2::3]
+    assert [float(mark.get_xdata()[0]) for mark in marks[:6]] == pytest.approx([1 + i / 10 for i in range(6)])
+    lost = marks[6]
+    assert float(lost.get_xdata()[0]) == pytest.approx(ax.get_xlim()[1]) == pytest.approx(1.5 + 0.3 * 0.5)
+    assert float(lost.get_ydata()[0]) == pytest.approx(ax.get_ylim()[0]) == pytest.approx(0.8 - 0.3 * 0.05)
+    assert lost.get_fillstyle() == "none"
+    assert ax.get_legend().get_texts()[6].get_text() == "7  lost: at 31, 0.12"
+    assert marks[0].get_fillstyle() == "full"
+
+
 @pytest.mark.parametrize("points", [{}, [], {"a": {"x": (None, 1, 2), "y": (1, 1, 1)}}])
 def test_points_that_cannot_be_drawn(points):
     with pytest.raises(ValueError, match="`points"):
