@@ -1,9 +1,19 @@
-"""The notebooks run from top to bottom: the quickstart on generated images and on a folder, the volumes on files."""
+"""How the notebooks are committed; the quickstart and the volumes run from top to bottom.
 
+The notebooks of the benchmarks run in `test_notebooks.py`, the scripts in `test_training_scripts.py` and `distribution`.
+"""
+
+import json
+import re
+
+import nbformat
 import numpy as np
 import pytest
 
-from tests.notebooks import check_pictures, runner, write_folder
+from tests.notebooks import check_pictures, is_parameters, read, runner, text, write_folder
+
+EXECUTED = ("lidc", "own_masks")  # on data whose licence lets pictures of it be committed
+NOTEBOOKS = ("quickstart", "volumes", "cocahis", "refuge_disc", "refuge_cup", "longciu", *EXECUTED)
 
 # Run after a notebook's last cell, in its kernel: what the test wants to know of its variables.
 QUICKSTART = """
@@ -85,7 +95,35 @@ def check_answers(found, raters, size):
     assert max(found["served_agreement"], found["served_levels"], found["served_majority"]) < 1e-5
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_is_committed_clean(name):
+    book = read(name)
+    nbformat.validate(book)
+    assert (book.nbformat, book.nbformat_minor) == (4, 5)
+    assert book.metadata.kernelspec.name == "python3"
+    assert sum(is_parameters(cell) for cell in book.cells) == 1
+    assert not any(cell.get("attachments") for cell in book.cells)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    if name not in EXECUTED:
+        assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
+        return
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    for cell in code:
+        kinds = {output.output_type for output in cell.outputs}
+        assert kinds <= {"stream", "display_data", "execute_result"}, cell.id
+        assert bool(kinds) == ("print(" in cell.source or "plots." in cell.source), cell.id
+        assert not text(cell, "stderr")
+        shown = json.dumps([out.get("text") or out.data.get("text/plain") for out in cell.outputs])
+        assert not re.search(r"(?<![\w.:/])/\w+/\w", shown), cell.id  # the path of a machine
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_uses_the_public_names_only(name):
+    source = "\n".join(cell.source for cell in read(name).cells if cell.cell_type == "code")
+    assert "._" not in source
+    assert "keras_ordseg." not in source
+
+
 def test_runs_on_generated_images(run):
     found, figures = run("quickstart", QUICKSTART, SIZE=32, IMAGES=24, EPOCHS=1, BATCH=8)
     assert found["images"] == [24, 32, 32, 1]
@@ -94,6 +132,7 @@ def test_runs_on_generated_images(run):
     check_pictures(figures)
 
 
+@pytest.mark.slow
 def test_runs_on_a_folder_with_absent_raters(run, tmp_path, rng):
     write_folder(tmp_path / "masks", rng)
     found, figures = run("quickstart", QUICKSTART, DATA=str(tmp_path / "masks"), SIZE=32, EPOCHS=1, BATCH=8)
