@@ -22,6 +22,9 @@ def fit(y_true, y_pred, method="temperature", sample_weight=None, num_raters=Non
     - `"isotonic"`: each `P(k >= t)` (or the probability of a binary logit) through its own rising curve, fitted to how
       often at least t raters marked, on 96 bins of equal width in the logit. The most flexible; wants many images.
 
+    What fits these images need not fit others: few patients, or a share of marks that is not that of the test images, and a
+    calibrator makes things worse (docs/evidence.md). Compare with and without it on images that it has not seen.
+
     The likelihood of levels is that of the votes `v` among the `n` raters present (levels thinned to n where raters are
     absent); that of a binary logit counts every rater's answer. Isotonic curves of levels use only pixels that all K raters
     rated, because fewer do not tell whether at least t of K mark.

@@ -1,6 +1,7 @@
 """The contour of every quorum on the image, and the band between the first and the last rater."""
 
 import math
+import textwrap
 
 import matplotlib
 import numpy as np
@@ -51,6 +52,8 @@ def confidence_ribbon(
     image = as_image(image)
     at_least = _at_least(levels, image.shape[:2])
     pixel = _pixel_size(spacing)
+    if title is not None:
+        title = textwrap.fill(str(title), 40)
     figure, grid = axes_grid(ax, (1, 1), 3.6, 0.9 + 2.7 * image.shape[0] / image.shape[1], title)
     ax = grid[0, 0]
     show_image(ax, image)

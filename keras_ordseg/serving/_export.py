@@ -100,10 +100,20 @@ def export(
     multiples = checks.check_multiples(multiple, model, shape)
     pixel_size, unit, distances = checks.check_spacing(spacing, shape)
     sample = checks.check_sample(sample, shape, multiples, value_range)
-    make_card(card, {})  # refuses what is no JSON before the model is traced
     if dtype not in (None, "float32"):
         raise ValueError(f"dtype: expected 'float32' or None. Received: {dtype!r}.")
     raters = {name: tensor.shape[-1] - 1 for name, tensor in outputs.items()}
+    settings = {
+        "spacing": distances,
+        "area_unit": unit,
+        "review_threshold": float(review_threshold),
+        "value_range": None if value_range is None else [float(end) for end in value_range],
+        "size_multiple": list(multiples),
+        "max_pixels": max_pixels,
+        "warmup_shape": list(sample.shape),
+    }
+    fields = functools.partial(card_fields, model, raters, calibrators)
+    make_card(card, fields({}, {}, settings))  # refuses what it cannot hold before the model is traced
     directory = pathlib.Path(directory).expanduser()
     if directory.exists() and not directory.is_dir():
         raise NotADirectoryError(
@@ -127,17 +137,8 @@ def export(
         if len(warm) < len(signatures):
             left_out["warm-up of encoded"] = "the sample has more pixels than max_pixels"
         write_warmup(path, directory.name, warmup_requests(warm, sample))
-        settings = {
-            "spacing": distances,
-            "area_unit": unit,
-            "review_threshold": float(review_threshold),
-            "value_range": None if value_range is None else [float(end) for end in value_range],
-            "size_multiple": list(multiples),
-            "max_pixels": limit,
-            "warmup_shape": list(sample.shape),
-        }
-        fields = card_fields(model, raters, calibrators, signatures, left_out, settings)
-        (path / "model_card.json").write_text(make_card(card, fields), encoding="utf-8")
+        text = make_card(card, fields(signatures, left_out, {**settings, "max_pixels": limit}))
+        (path / "model_card.json").write_text(text, encoding="utf-8")
         return _publish(path, directory)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
