@@ -321,37 +321,49 @@ def test_a_folder_of_masks_with_a_missing_file(tmp_path):
     assert results["dataset"]["num_groups"] == {"train": 4, "validation": 1, "test": 1}
 
 
-def test_cross_validation_in_two_processes(tmp_path):
-    """Three folds, trained two at a time and one after another: the same; every image in the table, tested once."""
+def cross_validated(tmp_path, processes):
+    """A run of two folds; what it says on the way."""
     folder_of_masks(tmp_path / "masks", count=12)
-    flags = ["--data", tmp_path / "masks", "--folds", "3", *TINY[4:], "--methods", "hybrid,hybrid+temperature"]
-    logs = []
-    for processes in ("2", "1"):
-        output = tmp_path / processes
-        done = subprocess.run(
-            command("--output", output, *flags, "--processes", processes), capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        logs.append(done.stderr)
-    assert {f.name for f in (tmp_path / "2/cells").iterdir()} == {
-        f"{key}-seed0-fold{fold}" for key in ("hybrid", "hybrid+temperature") for fold in range(3)
+    flags = ["--data", tmp_path / "masks", "--folds", "2", *TINY[4:], "--methods", "hybrid,hybrid+temperature"]
+    done = subprocess.run(
+        command("--output", tmp_path / "run", *flags, "--processes", processes), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_cross_validation_in_two_processes(tmp_path):
+    """Every image is in the table, tested once."""
+    log = cross_validated(tmp_path, 2)
+    output = tmp_path / "run"
+    assert "seed 0, fold 1  epoch 2/2" in log
+    assert {f.name for f in (output / "cells").iterdir()} == {
+        f"{key}-seed0-fold{fold}" for key in ("hybrid", "hybrid+temperature") for fold in range(2)
     }
-    results = json.loads((tmp_path / "2/results.json").read_text())
+    results = json.loads((output / "results.json").read_text())
     assert results["dataset"]["num_images"]["test"] == 12
-    assert "seed 0, fold 2  epoch 2/2" in logs[0]
-    with open(tmp_path / "2/cases.csv") as file:
-        cases = [row for row in csv.DictReader(file) if row["method"] == "hybrid"]
+    with open(output / "cases.csv") as file:
+        cases = [row for row in csv.DictReader(file) if row["method"] == "hybrid+temperature"]
     assert sorted(row["id"] for row in cases) == [f"{i:03d}" for i in range(12)]
-    parts = []
-    for fold in range(3):
-        with np.load(tmp_path / f"2/cells/hybrid-seed0-fold{fold}/sums.npz") as file:
-            parts.append(file["brier"])
-    top, bottom = np.concatenate(parts).sum(0)
-    method = results["methods"][0]["values"]["brier"]
-    assert method["mean"] == pytest.approx(100 * top / bottom, rel=1e-12)
-    for a, b in zip(values(tmp_path / "2")[0], values(tmp_path / "1")[0], strict=True):
-        for key, entry in a.items():
-            assert entry["mean"] == pytest.approx(b[key]["mean"], rel=1e-4), key  # threads may sum in another order
+    for method in results["methods"]:
+        parts = []
+        for fold in range(2):
+            with np.load(output / f"cells/{method['key']}-seed0-fold{fold}/sums.npz") as file:
+                parts.append(file["brier"])
+        top, bottom = np.concatenate(parts).sum(0)
+        assert method["values"]["brier"]["mean"] == pytest.approx(100 * top / bottom, rel=1e-12)
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_trains(tmp_path):
+    found = []
+    for processes in (1, 2):
+        (tmp_path / str(processes)).mkdir()
+        cross_validated(tmp_path / str(processes), processes)
+        found.append(values(tmp_path / str(processes) / "run")[0])
+    for one, two in zip(*found, strict=True):
+        for key, entry in one.items():
+            assert entry["mean"] == pytest.approx(two[key]["mean"], rel=1e-4), key  # threads may sum in another order
 
 
 @pytest.mark.slow
