@@ -2,7 +2,7 @@
 
 `text.md` holds the page; a line `{{table lidc}}` becomes the table of that run, `{{figure lidc tradeoff | caption}}` one of
 its figures, which is copied beside this script, `{{sensitivity shapes_raters}}` the curves and table of several runs, and
-`{{data}}` the table of the data sets. `results.csv` of every run named is copied as well.
+`{{data}}` the table of the runs. `results.csv` of every run named is copied as well.
 """
 
 import json
@@ -79,8 +79,8 @@ def _narrowed(settings, keys):
 def data(runs):
     lines = ["| run | K | images in training, validation, test | groups in test | size | disputed share of marked pixels |"]
     lines.append("| --- | ---: | ---: | ---: | ---: | ---: |")
-    for path in sorted([*runs.glob("*/results.json"), *runs.glob("*/*/results.json")]):
-        name = path.parent.name if path.parent.parent == runs else f"{path.parent.parent.name}/{path.parent.name}"
+    for path in sorted(runs.glob("*/results.json")):
+        name = path.parent.name
         d = json.loads(path.read_text())["dataset"]
         images = ", ".join(str(d["num_images"][part]) for part in ("train", "validation", "test"))
         size = "×".join(map(str, d["image_shape"][:2]))
