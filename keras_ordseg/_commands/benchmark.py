@@ -111,10 +111,12 @@ def _run(arguments) -> int:
     from keras_ordseg import benchmark
     from keras_ordseg.benchmark._report import text_table
     from keras_ordseg.benchmark._sensitivity import write_sensitivity
+    from keras_ordseg.benchmark._workers import check_processes
 
     output = Path(arguments.output)
     given = {f.name: getattr(arguments, f.name) for f in fields(benchmark.Settings)}
     try:
+        check_processes(arguments.processes)
         if arguments.config is None:
             runs = {output: benchmark.Settings(**given)}
         else:

@@ -18,8 +18,7 @@ def run_jobs(job, arguments, processes, common, stream):
         common: First arguments of every job, which travel to each process once.
         stream: Where the jobs' progress goes if they run here; other processes write lines to the standard error stream.
     """
-    if not isinstance(processes, int) or processes < 1:
-        raise ValueError(f"processes: expected a whole number of at least 1. Received: {processes!r}.")
+    check_processes(processes)
     if processes == 1:
         for each in arguments:
             job(*common, stream, *each)
@@ -35,6 +34,11 @@ def run_jobs(job, arguments, processes, common, stream):
                 future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def check_processes(processes):
+    if not isinstance(processes, int) or processes < 1:
+        raise ValueError(f"processes: expected a whole number of at least 1. Received: {processes!r}.")
 
 
 class _Lines:

@@ -87,6 +87,8 @@ def read_grid(path) -> dict[str, Settings]:
             runs[name] = Settings(**content, **dict(zip(numbers, chosen, strict=True)), data=folder)
         except TypeError as error:
             raise ValueError(f"{path}: {error}") from error
+    if not runs:
+        raise ValueError(f"{path}: data, {', '.join(AXES)}: expected a value or a list that is not empty.")
     return runs
 
 

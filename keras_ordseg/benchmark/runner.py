@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import keras
@@ -10,7 +11,7 @@ import numpy as np
 
 from keras_ordseg import calibration, data
 from keras_ordseg.benchmark._folder import check_folder, open_folder
-from keras_ordseg.benchmark._workers import run_jobs
+from keras_ordseg.benchmark._workers import check_processes, run_jobs
 from keras_ordseg.benchmark.checkpoint import Checkpoint, Progress, write_json
 from keras_ordseg.benchmark.evaluation import image_sums
 from keras_ordseg.benchmark.methods import cell_folder, select
@@ -51,8 +52,9 @@ def run(settings: Settings, output, overwrite=False, resume=False, stream=None, 
             resume has other settings or data.
         DataError: For anything wrong with the data, before training starts.
         ValueError: For settings that do not fit the data, before training starts.
-        TrainingError: If a loss is not finite any more.
+        TrainingError: If a loss is not finite any more, or one of several processes was killed.
     """
+    check_processes(processes)
     prepared = start(settings, output, overwrite, resume, stream)
     return finish(settings, prepared, output, stream, processes)
 
@@ -78,7 +80,13 @@ def finish(settings: Settings, prepared: Prepared, output, stream=None, processe
     for part in (jobs, later):  # what comes after training needs all of it
         numbered = [(*job, f"[{i}/{len(part)}] ", len(part) - i) for i, job in enumerate(part, 1)]
         todo = [job for job in numbered if not (cell_folder(output, *job[:3]) / "cell.json").is_file()]
-        run_jobs(run_cell, todo, processes, (settings, prepared, output), stream)
+        try:
+            run_jobs(run_cell, todo, processes, (settings, prepared, output), stream)
+        except BrokenProcessPool as error:
+            raise TrainingError(
+                "A training process was ended from outside, perhaps for want of memory. Continue with --resume and fewer "
+                "--processes; what is trained is kept."
+            ) from error
     return summarize(settings, prepared, output)
 
 

@@ -96,8 +96,8 @@ class Settings:
                 )
         for name, low in (("size", 8), ("images", 4), ("train_images", 1), ("train_raters", 1), ("folds", 2)):
             value = getattr(self, name)
-            if value is not None and value < low:
-                raise ValueError(f"{name}: expected at least {low}. Received: {value}.")
+            if value is not None and (not isinstance(value, int) or value < low):
+                raise ValueError(f"{name}: expected a whole number of at least {low}. Received: {value!r}.")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             raise ValueError(
                 f"seeds: expected different whole numbers of at least 0. Received: {self.seeds}."

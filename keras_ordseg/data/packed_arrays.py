@@ -48,6 +48,8 @@ def load_packed(
         rows.append({"image": image, "ratings": ratings, **names})
         if "anonymous" in case:
             rows[-1]["anonymous"] = True
+    if not rows:
+        raise DataError(f"{directory}: split {split!r} holds no case")
     sizes = sorted({row["image"].shape[:-1] for row in rows})
     if len(sizes) > 1:
         shown = ", ".join(["x".join(map(str, shape)) for shape in sizes[:5]] + ["…"] * (len(sizes) > 5))

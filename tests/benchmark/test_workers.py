@@ -2,10 +2,12 @@
 
 import io
 import os
+from concurrent.futures.process import BrokenProcessPool
+from types import SimpleNamespace
 
 import pytest
 
-from keras_ordseg.benchmark import _workers
+from keras_ordseg.benchmark import Settings, TrainingError, _workers, runner
 from keras_ordseg.benchmark._workers import run_jobs
 
 
@@ -40,3 +42,12 @@ def test_one_process_is_this_one(tmp_path):
 def test_a_count_that_is_none():
     with pytest.raises(ValueError, match="processes: expected a whole number of at least 1. Received: 0"):
         run_jobs(note, [], 0, (), None)
+
+
+def test_a_process_that_is_killed_is_told(tmp_path, monkeypatch):
+    def killed(*arguments):
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(runner, "run_jobs", killed)
+    with pytest.raises(TrainingError, match="Continue with --resume and fewer --processes"):
+        runner.finish(Settings(), SimpleNamespace(folds={None: None}), tmp_path, processes=2)
