@@ -122,6 +122,12 @@ def _parts(groups, settings):
     """Indices of training, validation and test images, for each fold."""
     if settings.folds is None:
         return {None: data.split(groups, settings.fractions, settings.split_seed)}
+    count = len(np.unique(groups))
+    if settings.folds > count or count < 3:
+        raise ValueError(
+            f"folds: expected at most as many as there are groups, and 3 groups or more. Received {settings.folds} folds "
+            f"for {count} groups."
+        )
     parts, shares = data.split(groups, [1 / settings.folds] * settings.folds, settings.split_seed), settings.fractions[:2]
     found = {}
     for number, test in enumerate(parts):

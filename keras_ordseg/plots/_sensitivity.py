@@ -27,7 +27,8 @@ def sensitivity_curves(panels, *, x_label, title=None, axes=None):
     >>> sensitivity_curves(panels, x_label="raters in training").axes[0].get_ylabel()
     'ECE %'
     """
-    if not isinstance(panels, Mapping) or not panels or not all(all(found.values()) and found for found in panels.values()):
+    curves = [c for found in panels.values() for c in found.values() or [()]] if isinstance(panels, Mapping) else []
+    if not curves or not all(len(points) and all(len(point) == 4 for point in points) for points in curves):
         raise ValueError("`panels` must be a dict {score: {method: [(x, mean, low, high), …]}} with points for each method.")
     labels = list(dict.fromkeys(label for found in panels.values() for label in found))
     colors, marks = method_colors(labels), dict(zip(labels, MARKERS, strict=False))

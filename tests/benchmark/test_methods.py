@@ -107,6 +107,8 @@ def test_cross_validation_tests_every_image_once_and_splits_no_group():
         assert len({name for part in fold for name in part["group"]}) == sum(len(set(part["group"])) for part in fold)
         assert sum(len(part["id"]) for part in fold) == 40
     np.testing.assert_array_equal(prepared.test["id"], np.concatenate([f.test["id"] for f in prepared.folds.values()]))
+    with pytest.raises(ValueError, match="folds: expected at most as many as there are groups"):
+        prepare(Settings(**settings, folds=99), progress=False)
     fewer = prepare(Settings(**settings, folds=3, train_raters=2), progress=False)
     assert all(((f.train["ratings"] >= 0).any((1, 2)).sum(-1) == 2).all() for f in fewer.folds.values())
     assert (fewer.test["ratings"] >= 0).all()

@@ -28,7 +28,7 @@ def test_wide_ranges_are_logarithmic(numbers, scale):
     assert [text.get_text() for text in ax.get_xticklabels()] == [f"{x:g}" for x in numbers]
 
 
-@pytest.mark.parametrize("panels", [{}, [], {"ECE": {}}, {"ECE": {"a": []}}])
+@pytest.mark.parametrize("panels", [{}, [], {"ECE": {}}, {"ECE": {"a": []}}, {"ECE": {"a": [(1, 2.0, 3.0)]}}])
 def test_panels_that_cannot_be_drawn(panels):
     with pytest.raises(ValueError, match="`panels` must be a dict"):
         plots.sensitivity_curves(panels, x_label="x")
