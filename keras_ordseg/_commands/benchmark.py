@@ -23,7 +23,7 @@ def add(commands):
     add = bench.add_argument
     add("--output", required=True, metavar="FOLDER", help="the run folder")
     add("--overwrite", action="store_true", help="delete an earlier run there")
-    add("--resume", action="store_true", help="continue an earlier run there")
+    add("--resume", action="store_true", help="continue an earlier run there; --methods and --seeds may be more")
     add("--processes", type=int, default=1, metavar="N", help="trainings at a time, default %(default)s")
     add("--config", metavar="FILE", help="a YAML file of settings by name, with a grid of methods and several data sets")
     add(

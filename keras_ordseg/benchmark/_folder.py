@@ -5,6 +5,9 @@ import shutil
 
 from keras_ordseg.benchmark.checkpoint import write_json
 
+# What decides which cells there are and how they are summed up, but nothing within a cell: a resumed run may change it.
+_MAY_CHANGE = ("methods", "seeds", "resamples", "citation")
+
 
 class RunFolderError(ValueError):
     """The run folder is in use, or does not fit the settings."""
@@ -44,11 +47,14 @@ def open_folder(output, settings, prepared, overwrite, resume):
         changed = [
             f"{name} was {before['settings'].get(name)!r}, now {value!r}"
             for name, value in described["settings"].items()
-            if before["settings"].get(name) != value
+            if before["settings"].get(name) != value and name not in _MAY_CHANGE
         ]
         if changed:
             raise RunFolderError(
                 f"output: the run in {output} has other settings: {'; '.join(changed)}. Resume it with the settings it "
-                "began with, or choose another folder."
+                f"began with ({', '.join(_MAY_CHANGE)} may change), or choose another folder."
             )
+        if before["settings"]["seeds"] != described["settings"]["seeds"]:
+            for cell in output.glob("cells/*+ensemble-seed*"):  # of other models than those of now
+                shutil.rmtree(cell)
     write_json(path, described)

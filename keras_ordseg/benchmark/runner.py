@@ -39,7 +39,8 @@ def run(settings: Settings, output, overwrite=False, resume=False, stream=None, 
         settings: A `Settings`.
         output: The run folder.
         overwrite: Delete an earlier run there. A folder that is not a run is never deleted.
-        resume: Continue an earlier run of the same settings and data.
+        resume: Continue an earlier run of the same settings and data; `methods` and `seeds` may be others, of which only
+            the new ones are trained (so may `resamples` and `citation`).
         stream: Where progress goes. Default: the standard error stream.
         processes: How many trainings run at a time, each in a process of its own with its share of the processors. A
             script that asks for more than one keeps its calls below `if __name__ == "__main__":`.

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -234,6 +235,25 @@ def test_what_happens_to_an_earlier_run(finished, capsys, tmp_path):
     assert "does not hold a run" in message
     assert (tmp_path / "thesis.txt").read_text() == "mine"
     assert "is a file" in refused(capsys, "--output", tmp_path / "thesis.txt", *TINY)
+
+
+def test_a_run_that_is_resumed_with_more_methods_and_seeds_trains_only_what_is_new(finished, tmp_path, capsys):
+    """And an ensemble is made anew of all the seeds of now."""
+    output = shutil.copytree(finished[0], tmp_path / "more")
+    first, ensemble = output / "cells/hybrid-seed0", output / "cells/hybrid+ensemble-seed0"
+    before = {path.name: path.stat().st_mtime_ns for path in first.iterdir()}
+    means = []
+    for seeds in ("0,1", "0,1,2"):
+        flags = [*TINY, "--methods", "hybrid,hybrid+ensemble", "--seeds", seeds, "--resume"]
+        assert main(["benchmark", "--output", str(output), *flags]) == 0
+        results = json.loads((output / "results.json").read_text())
+        assert [m["key"] for m in results["methods"]] == ["hybrid", "hybrid+ensemble"]
+        assert results["methods"][0]["seeds"] == [int(seed) for seed in seeds.split(",")]
+        with np.load(ensemble / "sums.npz") as sums:
+            means.append({name: sums[name] for name in sums.files})
+    assert {path.name: path.stat().st_mtime_ns for path in first.iterdir()} == before
+    assert any((means[0][name] != means[1][name]).any() for name in means[0])
+    assert (output / "cells/majority_bce-seed0/cell.json").is_file()  # kept, not in this report
 
 
 def test_changed_data_is_not_resumed(finished, capsys, monkeypatch):
