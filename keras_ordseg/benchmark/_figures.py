@@ -42,7 +42,7 @@ def draw(settings, prepared, output, methods, cells, results):
         ),
         "tradeoff",
         "Calibration against accuracy",
-        "Means over seeds and test images with 95 % intervals of the bootstrap over groups. A method pays for calibration "
+        "Means over seeds and test images with 95 % intervals of the bootstrap. A method pays for calibration "
         "with accuracy where it lies left of another and below it.",
     )
     for option, panels in by_option(results).items():
@@ -50,7 +50,7 @@ def draw(settings, prepared, output, methods, cells, results):
             plots.sensitivity_curves(panels, x_label=option),
             f"sensitivity_{option}",
             f"Sensitivity to {option}",
-            "Means over seeds and test images with 95 % intervals of the bootstrap over groups.",
+            "Means over seeds and test images with 95 % intervals of the bootstrap.",
         )
     for readout in ("expected", "majority"):
         for name, region, prefix in (("ece", "all pixels", ""), ("band_ece", near, "band_")):

@@ -48,7 +48,7 @@ class Settings:
             validation. For sets too small to set a quarter aside.
         split_seed: Of the split.
         band: Pixels around any rater's mark that count as near.
-        resamples: Bootstrap resamples of the test groups.
+        resamples: Bootstrap resamples of the test groups (patients) and of the seeds.
         citation: Of the data set, for the report.
 
     Raises:

@@ -75,10 +75,15 @@ def summarize(settings, prepared, output) -> dict:
 
 
 def _explain(prepared, settings):
-    groups = prepared.info["num_groups"]["test"]
+    groups, seeds = prepared.info["num_groups"]["test"], len(settings.seeds)
+    if seeds == 1:
+        return (
+            f"One training of each method; intervals are 95 % of a bootstrap over the {groups} groups of the test images "
+            "(patients), and do not hold what another training seed would change."
+        )
     return (
-        f"Values are means over {len(settings.seeds)} seed(s); intervals are 95 % of a bootstrap over the {groups} groups "
-        "of the test images (patients), and do not hold what another training seed would change."
+        f"Values are means over {seeds} seeds; intervals are 95 % of a bootstrap over the {groups} groups of the test "
+        f"images (patients) and over the {seeds} trainings. An ensemble is one training."
     )
 
 

@@ -79,21 +79,19 @@ def test_resamples_never_split_a_group(rng):
 def test_intervals_against_a_plain_bootstrap(rng):
     """Means over images of one value each, one group per image: the percentiles of resampled means; paired differences."""
     columns = [f for f in figures(False, 1) if f.key == "soft_dice"]
-    values = {"base": rng.random((2, 200)), "other": rng.random((2, 200)) + 0.1}
-    cells = {
-        m: [{"soft_dice": np.stack([v, np.ones(200)], -1)} for v in seeds] for m, seeds in values.items()
-    }
+    values = {"base": rng.random(200), "other": rng.random(200) + 0.1}
+    cells = {m: [{"soft_dice": np.stack([v, np.ones(200)], -1)}] for m, v in values.items()}
     weights = group_weights(np.arange(200), 4000)
     got = tabulate(cells, columns, weights, "base")
-    for method, seeds in values.items():
-        entry, per_image = got[method]["soft_dice"], seeds.mean(0)
+    for method, per_image in values.items():
+        entry = got[method]["soft_dice"]
         np.testing.assert_allclose(entry["mean"], per_image.mean())
-        np.testing.assert_allclose(entry["seeds"], seeds.mean(1))
+        np.testing.assert_allclose(entry["seeds"], per_image.mean())
         half = 1.96 * per_image.std() / np.sqrt(200)  # the normal interval of the mean of 200
         np.testing.assert_allclose(
             [entry["low"], entry["high"]], per_image.mean() + np.array([-half, half]), atol=0.006
         )
-    gap = values["other"].mean(0) - values["base"].mean(0)
+    gap = values["other"] - values["base"]
     difference = got["other"]["soft_dice"]["difference"]
     np.testing.assert_allclose(difference["mean"], gap.mean())
     half = 1.96 * gap.std() / np.sqrt(200)
@@ -101,3 +99,36 @@ def test_intervals_against_a_plain_bootstrap(rng):
         [difference["low"], difference["high"]], gap.mean() + np.array([-half, half]), atol=0.008
     )
     assert "difference" not in got["base"]["soft_dice"]
+
+
+def _of_seeds(means, images=4):
+    """Cells of a method whose images all have the value of their seed."""
+    return [{"soft_dice": np.tile([float(mean), 1.0], (images, 1))} for mean in means]
+
+
+def test_intervals_hold_what_another_training_changes():
+    """Two seeds at 1 and 3 on images that do not differ: a resample is 1, 2 or 3, with 1/4, 1/2 and 1/4.
+
+    The other method is better by 1 with each seed: paired, nothing is left of the seeds. With one seed nothing varies.
+    """
+    columns = [f for f in figures(False, 1) if f.key == "soft_dice"]
+    weights = group_weights(np.arange(4), 400)
+    got = tabulate({"base": _of_seeds([1, 3]), "other": _of_seeds([2, 4]), "once": _of_seeds([5])}, columns, weights, "base")
+    base, other, once = (got[name]["soft_dice"] for name in ("base", "other", "once"))
+    assert (base["low"], base["mean"], base["high"], base["seeds"]) == (1.0, 2.0, 3.0, [1.0, 3.0])
+    assert other["difference"] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    assert (once["low"], once["high"]) == (5.0, 5.0)
+    assert once["difference"] == {"mean": 3.0, "low": 2.0, "high": 4.0}
+
+
+def test_seeds_and_groups_are_drawn_independently(rng):
+    """The variance of crossed effects: of the mean of 40 groups and 5 seeds, each drawn with replacement.
+
+    Values g_i + s_j give means of a resample with variance var(g) / 40 + var(s) / 5 (variances of the values at hand).
+    """
+    columns = [f for f in figures(False, 1) if f.key == "soft_dice"]
+    g, s = rng.normal(size=40), rng.normal(size=5)
+    cells = {"m": [{"soft_dice": np.stack([g + seed, np.ones(40)], -1)} for seed in s]}
+    got = tabulate(cells, columns, group_weights(np.arange(40), 20000))["m"]["soft_dice"]
+    half = 1.96 * np.sqrt(g.var() / 40 + s.var() / 5)
+    np.testing.assert_allclose([got["low"], got["high"]], g.mean() + s.mean() + np.array([-half, half]), atol=0.1 * half)
