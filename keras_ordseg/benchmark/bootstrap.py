@@ -30,13 +30,15 @@ def bootstrap_interval(collected, metric, baseline=None, resamples=1000, seed=0)
 
     A resample draws as many groups as there are, with replacement, and the metric is that of its images together: the
     ECE of the pooled answers, not a mean of the images' ECEs. The interval runs from the 2.5th to the 97.5th percentile
-    of the resamples. It shows what other patients would change, not what training again would.
+    of the resamples. It shows what other patients would change and, where several trainings are given, what training
+    again would: a resample then draws the trainings too, independently of the groups, and the metric is their mean. With
+    few trainings their share is too small (two thirds of its variance with three).
 
     Args:
-        collected: A `PerImage`.
+        collected: A `PerImage`, or a list of them, one for each training (seed) of the same method.
         metric: Name of one of its metrics.
-        baseline: None, or the `PerImage` of another model on the same images, for the difference to it, in which both
-            see the same resamples.
+        baseline: None, or the same of another method on the same images, for the difference to it, in which both see the
+            same resamples; of several trainings, the first of one with the first of the other, and so on.
         resamples: Number of resamples, at least 10. Default 1000.
         seed: Of the resamples. Default 0.
 
@@ -45,11 +47,12 @@ def bootstrap_interval(collected, metric, baseline=None, resamples=1000, seed=0)
         baseline also `difference`, such a dict of `collected - baseline`.
 
     Raises:
-        ValueError: For an unknown metric or one whose state does not add up, fewer than two groups, or a baseline of
-            other images.
+        ValueError: For an unknown metric or one whose state does not add up, fewer than two groups, or trainings or a
+            baseline of other images.
 
     Reference: Efron and Tibshirani, *An introduction to the bootstrap*, 1993; resampling of clusters: Field and Welsh,
-    *Bootstrapping clustered data*, J. R. Stat. Soc. B 69, 2007.
+    *Bootstrapping clustered data*, J. R. Stat. Soc. B 69, 2007; of groups and trainings: Owen, *The pigeonhole
+    bootstrap*, Annals of Applied Statistics 1, 2007.
 
     >>> from keras_ordseg.benchmark import PerImage
     >>> from keras_ordseg.metrics import MultiRaterBrier
@@ -60,20 +63,37 @@ def bootstrap_interval(collected, metric, baseline=None, resamples=1000, seed=0)
     """
     if not isinstance(resamples, int) or resamples < 10:
         raise ValueError(f"resamples: expected an int of at least 10. Received: {resamples!r}.")
-    if len(set(collected.groups)) < 2:
-        raise ValueError(
-            f"collected: expected images of at least 2 groups to resample. Received: {len(set(collected.groups))}."
-        )
-    if baseline is not None and (baseline.ids, baseline.groups) != (collected.ids, collected.groups):
-        raise ValueError(
-            "baseline: expected the same images in the same order, with the same groups. Received other ids or groups."
-        )
-    weights = group_weights(collected.groups, resamples, seed)
-    values = collected.value(metric, weights)
-    out = _interval(values)
+    trainings = {"collected": _listed(collected), "baseline": [] if baseline is None else _listed(baseline)}
+    if not trainings["collected"]:
+        raise ValueError("collected: expected a PerImage, or one for each training. Received an empty list.")
+    first = trainings["collected"][0]
+    if len(set(first.groups)) < 2:
+        raise ValueError(f"collected: expected images of at least 2 groups to resample. Received: {len(set(first.groups))}.")
+    for name, several in trainings.items():
+        if any((one.ids, one.groups) != (first.ids, first.groups) for one in several):
+            raise ValueError(
+                f"{name}: expected the same images in the same order, with the same groups. Received other ids or groups."
+            )
+    weights = group_weights(first.groups, resamples, seed)
+    values = {
+        name: _means([one.value(metric, weights) for one in several], seed)
+        for name, several in trainings.items()
+        if several
+    }
+    out = _interval(values["collected"])
     if baseline is not None:
-        out["difference"] = _interval(values - baseline.value(metric, weights))
+        out["difference"] = _interval(values["collected"] - values["baseline"])
     return out
+
+
+def _listed(collected):
+    return list(collected) if isinstance(collected, (list, tuple)) else [collected]
+
+
+def _means(values, seed=0):
+    """The mean over trainings in each resample, from the values of each training: `(trainings, resamples + 1)`."""
+    values = np.stack(values)
+    return (values * seed_weights(len(values), values.shape[1] - 1, seed).T).mean(0)
 
 
 def tabulate(cells, table, weights, baseline=None):
@@ -90,11 +110,8 @@ def tabulate(cells, table, weights, baseline=None):
         interval, each seed's value, and the same of the paired differences to the baseline and to the method of the best
         mean.
 
-    Of several seeds, a resample draws the trainings as well as the groups, both with replacement and independently of each
-    other: every group was seen by every training. Methods share the draws, as they share initial weights and the order of
-    batches. With few seeds the share of the seeds is too small (two of three of its variance with three).
-
-    Reference: Owen, *The pigeonhole bootstrap*, Annals of Applied Statistics 1, 2007.
+    Of several seeds a resample draws the trainings as well as the groups, see `bootstrap_interval`. Methods share the draws,
+    as they share initial weights and the order of batches.
     """
     draws = {
         method: {
@@ -103,10 +120,9 @@ def tabulate(cells, table, weights, baseline=None):
         }
         for method, seeds in cells.items()
     }
-    trainings = {len(seeds): seed_weights(len(seeds), len(weights) - 1).T for seeds in cells.values()}
     out = {method: {} for method in draws}
     for f in table:
-        means = {m: (columns[f.key] * trainings[len(columns[f.key])]).mean(0) for m, columns in draws.items()}
+        means = {method: _means(columns[f.key]) for method, columns in draws.items()}
         finite = {method: values[0] for method, values in means.items() if np.isfinite(values[0])}
         best = (min if f.lower_is_better else max)(finite, key=finite.get, default=None)
         for method, values in means.items():

@@ -72,27 +72,34 @@ def test_pooled_sums_not_a_mean_of_errors():
     assert interval == {"mean": 0.0, "low": 0.0, "high": 0.5}  # half of the resamples hold one image twice
 
 
-def test_intervals_and_differences_against_the_benchmarks_own(rng):
+@pytest.mark.parametrize("trainings", [1, 3])
+def test_intervals_and_differences_against_the_benchmarks_own(rng, trainings):
     """The benchmark's table makes the same from NumPy sums of its own."""
     groups = np.array(["a", "b", "a", "c", "d", "b", "e"])
     ratings = rng.integers(-1, 2, (7, 8, 7, 4)).astype("int8")
-    z = {name: rng.normal(size=(7, 8, 7, 5)).astype("float32") for name in ("base", "other")}
-    sums = {name: [image_sums(x, ratings, 2)] for name, x in z.items()}
+    z = {name: rng.normal(size=(trainings, 7, 8, 7, 5)).astype("float32") for name in ("base", "other")}
+    sums = {name: [image_sums(x, ratings, 2) for x in several] for name, several in z.items()}
     table = [f for f in figures(False, 2) if f.key in ("ece_expected", "ece_majority", "brier")]
-    expected = tabulate(sums, table, group_weights(groups, 60, seed=3), "base")["other"]
+    expected = tabulate(sums, table, group_weights(groups, 60), "base")["other"]
     chosen = {
         "ece_expected": metrics.MultiRaterECE(),
         "ece_majority": metrics.MultiRaterECE("majority"),
         "brier": metrics.MultiRaterBrier(),
     }
     collected = {}
-    for name, x in z.items():
-        collected[name] = per_image(x, {"ratings": ratings, "group": groups}, chosen, batch_size=3)
+    for name, several in z.items():
+        arrays = {"ratings": ratings, "group": groups}
+        collected[name] = [per_image(x, arrays, chosen, batch_size=3) for x in several]
+    if trainings == 1:  # one, or a list of one
+        collected["other"] = collected["other"][0]
     for key, wanted in expected.items():
-        got = bootstrap_interval(collected["other"], key, collected["base"], resamples=60, seed=3)
+        got = bootstrap_interval(collected["other"], key, collected["base"], resamples=60)
         for part, limits in ((got, wanted), (got["difference"], wanted["difference"])):
             for limit in ("mean", "low", "high"):
                 np.testing.assert_allclose(100 * part[limit], limits[limit], atol=2e-5, err_msg=f"{key} {limit}")
+    assert bootstrap_interval(collected["other"], "brier", resamples=60, seed=3) != bootstrap_interval(
+        collected["other"], "brier", resamples=60
+    )
 
 
 def test_a_model_predicts_by_batches(rng, capsys):
@@ -178,6 +185,10 @@ def test_errors(rng):
     shuffled.add(ratings, z, ids=[4, 3, 2, 1, 0])
     with pytest.raises(ValueError, match="baseline: expected the same images"):
         bootstrap_interval(other, "ece", shuffled)
+    with pytest.raises(ValueError, match="collected: expected the same images"):
+        bootstrap_interval([other, shuffled], "ece")
+    with pytest.raises(ValueError, match="collected: expected a PerImage, or one for each training"):
+        bootstrap_interval([], "ece")
     with pytest.raises(ValueError, match="resamples: expected an int"):
         bootstrap_interval(other, "ece", resamples=3)
     with pytest.raises(ValueError, match="arrays: expected a dict with 'ratings'"):
