@@ -129,7 +129,7 @@ def test_cocahis_runs_on_the_published_layout(run, files, rng):
     magnify(files, 8)
     with h5py.File(files / "CoCaHis.hdf5", "a") as content:  # two patients to test on, and to resample
         content["HE"].attrs["patient_num"] = np.array([b"1", b"1", b"2", b"3", b"4", b"4", b"5", b"6"])
-    found, figures = run("cocahis", PROBE, MANUAL_DIR=str(files), SHRINK=1, PATCH=32, **TINY, **RESNET)
+    found, figures = run("cocahis", PROBE, MANUAL_DIR=str(files), SIZE=None, PATCH=32, **TINY, **RESNET)
     check(found, raters=7)
     assert sum(found["sizes"]) == 8
     assert found["groups"][2] == ["5", "6"]
@@ -160,7 +160,7 @@ def test_longciu_runs_on_the_published_layout(run, files, tmp_path, rng, monkeyp
     monkeypatch.setattr(long_ciu, "FILES", published)  # the notebook finds the dataset prepared
     tfds.display_progress_bar(False)
     datasets.prepare("long_ciu/ggo", data_dir=tmp_path / "tfds", manual_dir=files)
-    layout = {"DATA_DIR": str(tmp_path / "tfds"), "CONFIGURATION": "ggo", "SHRINK": 1}
+    layout = {"DATA_DIR": str(tmp_path / "tfds"), "CONFIGURATION": "ggo", "SIZE": None}
     found, figures = run("longciu", PROBE, PATCH=32, **layout, **TINY, **EFFICIENT)
     check(found, raters=3)
     assert found["sizes"] == [5, 2, 2]
