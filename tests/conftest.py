@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import resource
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -16,6 +18,19 @@ if os.environ.get("KERAS_BACKEND") == "torch":
     torch.Tensor.__array__ = lambda self, dtype=None, copy=None: _as_array(self.detach(), dtype)
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def peak_memory():
+    """The most that this process has held in memory, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Every test, with the fixtures of its module, draws the same weights in whatever order tests run."""
+    import keras
+
+    keras.utils.set_random_seed(0)
 
 
 @pytest.fixture

@@ -38,8 +38,8 @@ def runner(tmp_path, monkeypatch):
         book.cells.append(nbformat.v4.new_code_cell(probe))
         nbclient.NotebookClient(
             book,
-            timeout=300,
-            startup_timeout=120,
+            timeout=900,
+            startup_timeout=300,
             kernel_name="python3",
             resources={"metadata": {"path": str(work)}},
         ).execute()  # raises CellExecutionError with the traceback of the cell

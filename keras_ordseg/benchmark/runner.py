@@ -1,5 +1,6 @@
 """Trains and evaluates every cell of a benchmark, into a run folder that can be resumed."""
 
+import contextlib
 import json
 import os
 import sys
@@ -93,23 +94,35 @@ def finish(settings: Settings, prepared: Prepared, output, stream=None, processe
 
 def run_cell(settings, prepared, output, stream, method, seed, fold, number, rest):
     """Trains and evaluates one cell, or calibrates one that is trained, into its folder."""
-    _be_deterministic()
     folder = cell_folder(output, method, seed, fold)
     title = f"{number}{method.label}, seed {seed}{'' if fold is None else f', fold {fold}'}"
-    if method.after:
-        stream.write(f"{title}\n")
-        _run_after(method, seed, fold, settings, prepared.folds[fold], output, folder)
-    else:
-        _run_training(method, seed, settings, prepared.folds[fold], folder, title, rest, stream)
+    with _deterministic():
+        if method.after:
+            stream.write(f"{title}\n")
+            _run_after(method, seed, fold, settings, prepared.folds[fold], output, folder)
+        else:
+            _run_training(method, seed, settings, prepared.folds[fold], folder, title, rest, stream)
     keras.utils.clear_session()
 
 
-def _be_deterministic():
-    """The same operations in the same order: what makes a resumed run equal an uninterrupted one."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
+@contextlib.contextmanager
+def _deterministic():
+    """The same operations in the same order: what makes a resumed run equal an uninterrupted one.
 
-        tf.config.experimental.enable_op_determinism()
+    Afterwards it is as it was, since XLA and random layers of the caller's own code do not work with it.
+    """
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    from tensorflow.python.framework import config  # the public API can only turn it on
+
+    before = config.is_op_determinism_enabled()
+    config.enable_op_determinism()
+    try:
+        yield
+    finally:
+        if not before:
+            config.disable_op_determinism()
 
 
 def build_model(method, seed, settings, images: Fold):

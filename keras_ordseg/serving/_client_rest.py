@@ -104,8 +104,11 @@ def _no_collector():
 
 def _said(error):
     """The server's own message."""
-    with error:
-        text = error.read().decode("utf-8", "replace")
+    try:
+        with error:
+            text = error.read().decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException):  # cut off after the status
+        return error.reason
     try:
         return json.loads(text)["error"]
     except (ValueError, KeyError, TypeError):

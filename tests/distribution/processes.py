@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -12,12 +13,15 @@ from tests.conftest import ROOT
 
 
 def free_ports(count):
-    """Ports of the loopback interface that nothing listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Ports of the loopback interface that nothing listens on, below those that systems give out by themselves."""
+    found = []
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 500):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise RuntimeError("there is no free port")
 
 
 def tf_config(count):
@@ -64,7 +68,7 @@ class Job:
     def text(self):
         return "\n".join(f"{log.name}:\n{log.read_text()[-3000:]}" for log in self.logs)
 
-    def finish(self, timeout=240):
+    def finish(self, timeout=900):
         """Waits until all have ended well; the output of the first one."""
         until = time.monotonic() + timeout
         while any(process.poll() is None for process in self.processes):
@@ -74,7 +78,7 @@ class Job:
         assert not any(process.returncode for process in self.processes), self.text()
         return self.logs[0].read_text()
 
-    def wait_for(self, condition, timeout=240):
+    def wait_for(self, condition, timeout=900):
         """Waits until `condition()` is true, while all run."""
         until = time.monotonic() + timeout
         while not condition():

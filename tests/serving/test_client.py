@@ -209,10 +209,12 @@ def test_a_model_that_is_not_served(ports):
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
 def test_nobody_there(scheme):
-    url = f"{scheme}://127.0.0.1:{free_port()}"
-    with Client(url, timeout=5) as client:
+    with socket.socket() as held:  # bound, so that nobody else takes the port, and not listening
+        held.bind(("127.0.0.1", 0))
+        url = f"{scheme}://127.0.0.1:{held.getsockname()[1]}"
+        client = Client(url, timeout=5)
         assert not client.ready()
-        with pytest.raises(ConnectionError, match=f"{url}.*no server answers there"):
+        with client, pytest.raises(ConnectionError, match=f"{url}.*no server answers there"):
             client.predict(np.zeros((1, 8, 8, 1)))
 
 
@@ -229,6 +231,7 @@ def test_nobody_answers(scheme):
 def test_something_else_answers(code, words):
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(code)
             self.end_headers()
             self.wfile.write(b"<html>all busy</html>")
