@@ -148,6 +148,8 @@ def panel(y_true, y_pred, sample_weight=None, num_raters=None, dtype="float32") 
         complete = True
         if num_raters is not None:
             bad = ops.logical_or(bad, rated > num_raters)
+            if y_true.shape[-1] is None or y_true.shape[-1] > num_raters:  # tables of K raters know no more of them
+                rated = ops.minimum(rated, ops.full_like(rated, num_raters))
             complete = ops.all(ops.logical_or(ops.equal(rated, num_raters), ops.equal(rated, 0)))
     weights = ops.cast(rated > 0, dtype)
     if sample_weight is not None:

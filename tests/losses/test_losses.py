@@ -201,21 +201,26 @@ def test_arguments(build, message):
         build()
 
 
-def impossible(absent):
-    """Ratings of two images, right, and with a value that is none."""
+def impossible(what):
+    """Ratings of two images for K = 3, right, and with a value that is none, or with more answers than K in a pixel."""
     good = np.ones((2, 4, 3), "int8")
-    if absent:
+    if what == "absent":
         good[0, 0, 0] = -1
+    if what == "crowd":
+        good = np.concatenate([good, np.full((2, 4, 2), -1, "int8")], axis=-1)
     bad = good.copy()
-    bad[1, 2, 1] = 5
+    bad[1, 2] = [5, *bad[1, 2, 1:]] if what != "crowd" else 1
     return good, bad
 
 
+IMPOSSIBLE = ("value", "absent", "crowd")
+
+
 @pytest.mark.parametrize("build", ALL, ids=LOSSES)
-@pytest.mark.parametrize("absent", [False, True])
-def test_impossible_votes_make_the_loss_nan(build, absent):
+@pytest.mark.parametrize("what", IMPOSSIBLE)
+def test_impossible_votes_make_the_loss_nan(build, what):
     """Where no value can be read, as inside a compiled step, the loss turns NaN, never a plausible number."""
-    good, bad = impossible(absent)
+    good, bad = impossible(what)
     z = np.zeros((2, 4, 4), "float32")
     with mock.patch("keras_ordseg.ops.ratings.concrete", return_value=None):
         assert np.isfinite(float(build()(good, z)))
@@ -225,12 +230,12 @@ def test_impossible_votes_make_the_loss_nan(build, absent):
 def test_impossible_votes_make_the_loss_nan_in_fit():
     image = keras.Input((4, 2))
     z = keras.layers.Dense(4)(image)
-    names = ("RankedProbabilityLoss", "CoralLoss", "MarginalL1ACELoss")
+    names = ("RankedProbabilityLoss", "CoralLoss", "MarginalL1ACELoss", "OrdinalSegmentationLoss")
     model = keras.Model(image, {name: keras.layers.Identity(name=name)(z) for name in names})
     model.compile(keras.optimizers.SGD(0.0), {name: LOSSES[name]() for name in names}, jit_compile=JIT)
     x, start = np.ones((2, 4, 2), "float32"), model.get_weights()
-    for absent in (False, True):
-        good, bad = (dict.fromkeys(names, y) for y in impossible(absent))
+    for what in IMPOSSIBLE:
+        good, bad = (dict.fromkeys(names, y) for y in impossible(what))
         model.set_weights(start)  # a NaN loss leaves NaN weights
         assert all(np.isfinite(v[0]) for v in model.fit(x, good, verbose=0).history.values())
         assert all(np.isnan(v[0]) for v in model.fit(x, bad, verbose=0).history.values())
