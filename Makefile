@@ -1,11 +1,13 @@
-# make demo   trains, evaluates, reports and exports on the embedded data (real masks: make demo DATA=path)
+# make demo   trains, evaluates, reports and exports on the embedded data (real masks: make demo DATA=path, and what else
+#             keras-ordseg benchmark takes: make demo DATA=path DEMO_FLAGS="--size 128 --folds 5")
 # make test   the tests              make test-all   with the slow tier, and the core without TensorFlow on JAX and torch
 # make lint   ruff
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DATA ?=
-RUN ?= runs/$(if $(DATA),$(notdir $(patsubst %/,%,$(DATA))),ambiguous_shapes)
+# named after the whole path, so that two folders called masks do not share a run
+RUN ?= runs/$(if $(DATA),$(subst /,-,$(patsubst /%,%,$(patsubst %/,%,$(DATA)))),ambiguous_shapes)
 DEMO_FLAGS ?=
 # On Linux a plain torch is a CUDA build of several GB; TORCH="torch --index-url https://download.pytorch.org/whl/cpu" is small
 TORCH ?= torch==2.13.0

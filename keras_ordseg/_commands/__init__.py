@@ -13,6 +13,12 @@ def methods(text):
     return tuple(word for word in re.split(r",(?![^(]*\))", text.replace(" ", "")) if word)
 
 
+def window(text):
+    """The two ends of a window: numbers, or percentiles such as `1%`."""
+    ends = words(text)
+    return ends if any("%" in end for end in ends) else tuple(map(float, ends))
+
+
 def numbers(kind):
     """A parser of comma-separated numbers of this kind."""
     def parse(text):

@@ -2,7 +2,7 @@
 
 import sys
 
-from keras_ordseg._commands import numbers, words
+from keras_ordseg._commands import numbers, window
 
 
 def add(commands):
@@ -21,7 +21,7 @@ def add(commands):
     add("--num-raters", type=int, metavar="K", help="of --votes")
     add("--label", type=numbers(int), metavar="A,B", help="values of the masks that are a mark")
     add("--void", type=numbers(int), metavar="A,B", help="values of the masks that mean: did not rate")
-    add("--window", metavar="LO,HI", help="values of the images that become 0 and 1, or percentiles as 1%%,99%%")
+    add("--window", type=window, metavar="LO,HI", help="values of the images that become 0 and 1, or 1%%,99%%")
     add("--output", metavar="FOLDER", help="write inspection.html, inspection.json and contact_sheet.png there")
     add("--overwrite", action="store_true", help="replace an earlier inspection there")
     add("--shown", type=int, default=24, metavar="N", help="images on the contact sheet, default %(default)s")
@@ -35,12 +35,9 @@ def _run(arguments) -> int:
 
     from keras_ordseg import data, inspection
 
-    names = ("image", "ratings", "votes", "num_raters", "label", "void")
+    names = ("image", "ratings", "votes", "num_raters", "label", "void", "window")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     try:
-        if arguments.window is not None:
-            ends = words(arguments.window)
-            given["window"] = ends if any("%" in end for end in ends) else tuple(map(float, ends))
         if arguments.output is not None:
             inspection.check_output(
                 arguments.output, arguments.overwrite, arguments.shown, arguments.margin

@@ -107,8 +107,8 @@ def tabulate(cells, table, weights, baseline=None):
 
     Returns:
         `{method: {figure: {"mean", "low", "high", "seeds", "difference", "to_best"}}}`: the mean over the seeds, its 95 %
-        interval, each seed's value, and the same of the paired differences to the baseline and to the method of the best
-        mean.
+        interval (None where all images are of one group), each seed's value, and the same of the paired differences to the
+        baseline and to the method of the best mean.
 
     Of several seeds a resample draws the trainings as well as the groups, see `bootstrap_interval`. Methods share the draws,
     as they share initial weights and the order of batches.
@@ -120,24 +120,25 @@ def tabulate(cells, table, weights, baseline=None):
         }
         for method, seeds in cells.items()
     }
+    resampled = np.ptp(weights[1:], axis=0).any()  # of one group every resample is the same
     out = {method: {} for method in draws}
     for f in table:
         means = {method: _means(columns[f.key]) for method, columns in draws.items()}
         finite = {method: values[0] for method, values in means.items() if np.isfinite(values[0])}
         best = (min if f.lower_is_better else max)(finite, key=finite.get, default=None)
         for method, values in means.items():
-            entry = {**_interval(values), "seeds": [_number(v) for v in draws[method][f.key][:, 0]]}
+            entry = {**_interval(values, resampled), "seeds": [_number(v) for v in draws[method][f.key][:, 0]]}
             if baseline in draws and method != baseline:
-                entry["difference"] = _interval(values - means[baseline])
+                entry["difference"] = _interval(values - means[baseline], resampled)
             if best is not None and method != best:
-                entry["to_best"] = _interval(values - means[best])
+                entry["to_best"] = _interval(values - means[best], resampled)
             out[method][f.key] = entry
     return out
 
 
-def _interval(values):
-    resampled = values[1:][np.isfinite(values[1:])]
-    low, high = np.quantile(resampled, [0.025, 0.975]) if resampled.size else (np.nan, np.nan)
+def _interval(values, resampled=True):
+    finite = values[1:][np.isfinite(values[1:])]
+    low, high = np.quantile(finite, [0.025, 0.975]) if finite.size and resampled else (np.nan, np.nan)
     return {"mean": _number(values[0]), "low": _number(low), "high": _number(high)}
 
 

@@ -34,7 +34,7 @@ def read_grid(path) -> dict[str, Settings]:
     ```
 
     Args:
-        path: The YAML file. Relative folders in it are relative to the file.
+        path: The YAML file. Relative folders in it are relative to the file, and `~` is the home folder.
 
     Returns:
         `{name: Settings}`, named after the data set, and `-raters2`, `-images40` where there are several numbers.
@@ -69,12 +69,14 @@ def read_grid(path) -> dict[str, Settings]:
     sources = sources if isinstance(sources, list) else [sources]
     for name in ("test_data", "data_dir"):
         if isinstance(content.get(name), str):
-            content[name] = str(path.parent / content[name])
+            content[name] = _placed(path, content[name])
     numbers = {name: content.pop(name, None) for name in AXES}
     numbers = {name: value if isinstance(value, list) else [value] for name, value in numbers.items()}
     runs = {}
     for source, *chosen in product(sources, *numbers.values()):
-        folder = source if source is None or str(source).startswith(TFDS) else str(path.parent / source)
+        if not isinstance(source, str | None):
+            raise ValueError(f"{path}: data: expected a folder, tfds:NAME or null, or a list of them. Received: {source!r}.")
+        folder = source if source is None or source.startswith(TFDS) else _placed(path, source)
         name = "ambiguous_shapes" if source is None else Path(source).name
         if str(source).startswith(TFDS):
             name = source.removeprefix(TFDS).replace("/", "-")
@@ -83,13 +85,14 @@ def read_grid(path) -> dict[str, Settings]:
                 name += f"-{axis.removeprefix('train_')}{'_all' if value is None else value}"
         if name in runs:
             raise ValueError(f"{path}: two runs are called {name!r}; each is named after its folder and its numbers.")
-        try:
-            runs[name] = Settings(**content, **dict(zip(numbers, chosen, strict=True)), data=folder)
-        except TypeError as error:
-            raise ValueError(f"{path}: {error}") from error
+        runs[name] = Settings(**content, **dict(zip(numbers, chosen, strict=True)), data=folder)
     if not runs:
         raise ValueError(f"{path}: data, {', '.join(AXES)}: expected a value or a list that is not empty.")
     return runs
+
+
+def _placed(path, folder):
+    return str(path.parent / Path(folder).expanduser())
 
 
 def _multiplied(path, grid):

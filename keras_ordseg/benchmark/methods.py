@@ -1,5 +1,6 @@
 """The methods that a benchmark compares: what is trained on what, on the same network, and what is done after training."""
 
+import inspect
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -143,9 +144,11 @@ def cell_folder(output, method, seed, fold=None):
 def _parse(key):
     match = _GRAMMAR.fullmatch(key.replace(" ", ""))
     if match is None or match[1] not in ENTRIES:
+        cut = key.count("(") != key.count(")")
+        hint = " In a YAML list, quotes keep together what has a comma in its brackets." if cut else ""
         raise ValueError(
             f"methods: expected some of {', '.join(METHODS)}, each with or without (option=value), :link, @target and "
-            f"+what is done after training. Received: {key!r}."
+            f"+what is done after training. Received: {key!r}.{hint}"
         )
     base, options, link, target, after = match.groups()
     entry = ENTRIES[base]
@@ -157,8 +160,12 @@ def _parse(key):
     method = Method(base, _options(key, options), link or "softmax", target or entry.target, after)
     try:
         method.loss()
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(f"methods: {key!r}: {error}") from error
+    except TypeError as error:
+        known = inspect.signature(type(entry.loss())).parameters.values()
+        names = ", ".join(p.name for p in known if p.kind is not p.VAR_KEYWORD)
+        raise ValueError(f"methods: {key!r}: {error}. Options of this loss: {names}.") from error
     return method
 
 

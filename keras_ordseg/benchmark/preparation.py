@@ -44,13 +44,8 @@ def prepare(settings: Settings, progress=True) -> Prepared:
     elif settings.data.startswith(TFDS):
         arrays, splits, name, source = _from_builder(settings)
     else:
-        cases = data.cases(settings.data, image=settings.image, ratings=settings.ratings)
-        arrays = data.load(cases, size=settings.size, fit=settings.fit, progress=progress)
+        arrays, notes = _from_folder(settings, settings.data, progress)
         name, source = Path(settings.data).resolve().name, "a folder of masks"
-        if cases.num_absent:
-            notes.append(
-                f"{cases.num_absent} rater files are missing; those raters count as absent for those images."
-            )
     if settings.data is not None and splits is None and settings.images is not None:
         arrays = data.take(arrays, _subset(arrays["group"], settings.images))
     data.check_arrays(arrays)
@@ -59,6 +54,8 @@ def prepare(settings: Settings, progress=True) -> Prepared:
         notes.append(
             "There is one rater: levels are 0 and 1, and every method is an ordinary binary model (K = 1)."
         )
+    if settings.train_raters is not None and settings.train_raters > num_raters:
+        raise ValueError(f"train_raters: expected at most {num_raters}, as there are. Received: {settings.train_raters}.")
     stride = 2 ** (len(settings.filters) - 1)
     odd = [side for side in arrays["image"].shape[1:-1] if side % stride]
     if odd:
@@ -88,6 +85,13 @@ def prepare(settings: Settings, progress=True) -> Prepared:
             f"Cross-validation in {settings.folds} folds: each image is tested once, by models that have not seen its "
             "group. The counts of training and validation images are those of the first fold."
         )
+    groups = len(np.unique(test["group"]))
+    if groups < 10:
+        notes.append(
+            f"The test images are of {groups} groups (patients): an interval is a rough guide below ten."
+            if groups > 1
+            else "The test images are all of one group (patient), so that there is nothing to resample: no intervals."
+        )
     info = {
         "name": name,
         "source": source,
@@ -105,6 +109,24 @@ def prepare(settings: Settings, progress=True) -> Prepared:
         "citation": settings.citation,
     }
     return Prepared(folds, test, info, digest.hexdigest(), notes)
+
+
+def _from_folder(settings, folder, progress):
+    """The images of a folder, and notes: on missing files, on what `size` cuts away of the first image."""
+    reading = {name: getattr(settings, name) for name in ("image", "ratings", "label", "void", "window")}
+    cases = data.cases(folder, **reading)
+    arrays, notes = data.load(cases, size=settings.size, fit=settings.fit, progress=progress), []
+    if cases.num_absent:
+        notes.append(f"{cases.num_absent} rater files are missing; those raters count as absent for those images.")
+    if settings.size is not None and settings.fit == "crop":
+        have = data.load(cases[:1])["image"].shape[1:-1]
+        kept = np.prod([min(settings.size, side) / side for side in have])
+        if kept < 1:
+            notes.append(
+                f"Of the first image, {'×'.join(map(str, have))} pixels, the middle {kept:.1%} is kept; fit='resize' (--fit "
+                "resize) keeps all of it."
+            )
+    return arrays, notes
 
 
 def _from_builder(settings):
@@ -148,8 +170,7 @@ def _reduced(train, settings):
 
 def _other_folder(settings, num_raters, shape, progress):
     """All images of `test_data`, read as those of `data`, with as many rater slots as the model has levels for."""
-    cases = data.cases(settings.test_data, image=settings.image, ratings=settings.ratings)
-    arrays = data.load(cases, size=settings.size, fit=settings.fit, progress=progress)
+    arrays, _ = _from_folder(settings, settings.test_data, progress)
     data.check_arrays(arrays)
     if arrays["image"].shape[1:] != shape:
         raise ValueError(

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_ordseg import calibration, data
-from keras_ordseg.benchmark._folder import check_folder, open_folder
+from keras_ordseg.benchmark._folder import check_folder, check_settings, open_folder
 from keras_ordseg.benchmark._workers import check_processes, run_jobs
 from keras_ordseg.benchmark.checkpoint import Checkpoint, Progress, write_json
 from keras_ordseg.benchmark.evaluation import image_sums
@@ -40,8 +40,8 @@ def run(settings: Settings, output, overwrite=False, resume=False, stream=None, 
         settings: A `Settings`.
         output: The run folder.
         overwrite: Delete an earlier run there. A folder that is not a run is never deleted.
-        resume: Continue an earlier run of the same settings and data; `methods` and `seeds` may be others, of which only
-            the new ones are trained (so may `resamples` and `citation`).
+        resume: Continue an earlier run of the same settings and data; there may be more `methods` and `seeds`, of which
+            only the new ones are trained, and other `resamples` and `citation`.
         stream: Where progress goes. Default: the standard error stream.
         processes: How many trainings run at a time, each in a process of its own with its share of the processors. A
             script that asks for more than one keeps its calls below `if __name__ == "__main__":`.
@@ -57,19 +57,36 @@ def run(settings: Settings, output, overwrite=False, resume=False, stream=None, 
         TrainingError: If a loss is not finite any more, or one of several processes was killed.
     """
     check_processes(processes)
-    prepared = start(settings, output, overwrite, resume, stream)
+    ((_, _, prepared),) = start({output: settings}, overwrite, resume, stream)
     return finish(settings, prepared, output, stream, processes)
 
 
-def start(settings: Settings, output, overwrite=False, resume=False, stream=None) -> Prepared:
-    """The part of `run` before any training: everything that the user can have got wrong is found here."""
-    stream, output = stream or sys.stderr, Path(output)
-    check_folder(output, overwrite, resume)
-    prepared = prepare(settings, progress=stream.isatty())
-    for note in prepared.notes:
-        stream.write(f"note: {note}\n")
-    open_folder(output, settings, prepared, overwrite, resume)
-    return prepared
+def start(runs: dict, overwrite=False, resume=False, stream=None) -> list:
+    """The part of `run` before any training: everything that the user can have got wrong is found here.
+
+    Args:
+        runs: `{output: Settings}`. No folder is made or changed before all of them are checked.
+
+    Returns:
+        `(output, settings, prepared)` of each.
+    """
+    stream, started = stream or sys.stderr, []
+    for output, settings in runs.items():
+        if not isinstance(settings, Settings):
+            raise TypeError(f"settings: expected a benchmark.Settings. Received: {settings!r}.")
+        check_folder(Path(output), overwrite, resume)
+    for output, settings in runs.items():
+        prepared = prepare(settings, progress=stream.isatty())
+        if resume:
+            check_settings(Path(output), settings, prepared)
+            if not Path(output).is_dir():
+                stream.write(f"note: there is nothing to resume in {output}; the run begins.\n")
+        for note in prepared.notes:
+            stream.write(f"note: {note}\n")
+        started.append((output, settings, prepared))
+    for output, settings, prepared in started:
+        open_folder(Path(output), settings, prepared, overwrite)
+    return started
 
 
 def finish(settings: Settings, prepared: Prepared, output, stream=None, processes=1) -> dict:

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, fields
 
+from keras_ordseg.benchmark._kinds import checked
 from keras_ordseg.benchmark.methods import AFTER, METHODS, TARGETS, select
 from keras_ordseg.layers.links import LINKS
 from keras_ordseg.models.decoders import DECODERS
@@ -9,6 +10,19 @@ from keras_ordseg.models.decoders import DECODERS
 _DECODERS = tuple(DECODERS)
 
 TFDS = "tfds:"
+_LEAST = {
+    "epochs": 1,
+    "batch_size": 1,
+    "raters": 1,
+    "band": 0,
+    "resamples": 10,
+    "size": 8,
+    "images": 4,
+    "train_images": 1,
+    "train_raters": 1,
+    "folds": 2,
+    "split_seed": 0,
+}
 # Settings that a grid may vary from run to run, and what they are where the settings leave them open.
 AXES = {
     "train_raters": lambda dataset: dataset["num_raters"],
@@ -21,12 +35,14 @@ class Settings:
     """Everything that decides the result of a run. The defaults make the demo on the embedded data.
 
     Args:
-        data: Folder of images and masks; `"tfds:NAME"` or `"tfds:NAME/CONFIG"` for a dataset of `keras_ordseg.datasets`,
-            with its own splits; None for the embedded `ambiguous_shapes`.
+        data: Folder of images and masks, or a CSV file of them; `"tfds:NAME"` or `"tfds:NAME/CONFIG"` for a dataset of
+            `keras_ordseg.datasets`, with its own splits; None for the embedded `ambiguous_shapes`.
         data_dir: Where prepared datasets are kept, see `datasets.prepare`.
         image, ratings: Patterns of the files in the folder, see `data.cases`.
-        size: Side in pixels: centre crop of a folder's images (64 by default for the embedded data); None keeps them.
-        fit: `"crop"` or `"resize"`, how a folder's images come to `size`.
+        label, void, window: Values of a folder's masks that are a mark, values that mean "did not rate", and the two values
+            of its images that become 0 and 1, see `data.cases`.
+        size: Side in pixels (64 by default for the embedded data); None keeps a folder's images.
+        fit: `"crop"` (the centre, what is around it is cut away) or `"resize"`, how a folder's images come to `size`.
         methods: Keys of `benchmark.METHODS`, with variants as in `"hybrid(rps_weight=0.4):nested+temperature"`.
         seeds: One training of each method for each seed.
         epochs, batch_size, learning_rate: Adam with a cosine schedule down to 0, the same for all methods.
@@ -59,6 +75,9 @@ class Settings:
     data_dir: str | None = None
     image: str = "*_image.png"
     ratings: str = "*_rater{r}.png"
+    label: tuple[int, ...] | None = None
+    void: tuple[int, ...] | None = None
+    window: tuple[float | str, ...] | None = None
     size: int | None = None
     fit: str = "crop"
     methods: tuple[str, ...] = ("majority_bce", "hybrid")
@@ -84,20 +103,18 @@ class Settings:
 
     def __post_init__(self):
         for field in fields(self):
-            if isinstance(getattr(self, field.name), list):
-                object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
+            object.__setattr__(self, field.name, checked(field.name, getattr(self, field.name), field.type))
         object.__setattr__(self, "methods", tuple(method.key for method in select(self.methods)))
         if any(key.endswith("+ensemble") for key in self.methods) and len(self.seeds) < 2:
             raise ValueError(f"seeds: an ensemble needs two or more. Received: {self.seeds}.")
-        for name, low in (("epochs", 1), ("batch_size", 1), ("raters", 1), ("band", 0), ("resamples", 10)):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < low:
-                raise ValueError(
-                    f"{name}: expected a whole number of at least {low}. Received: {getattr(self, name)}."
-                )
-        for name, low in (("size", 8), ("images", 4), ("train_images", 1), ("train_raters", 1), ("folds", 2)):
+        for name, low in _LEAST.items():
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < low):
+            if value is not None and value < low:
                 raise ValueError(f"{name}: expected a whole number of at least {low}. Received: {value!r}.")
+        if not self.filters or min(self.filters) < 1:
+            raise ValueError(f"filters: expected one whole number or more, each at least 1. Received: {self.filters}.")
+        if self.fit not in ("crop", "resize"):
+            raise ValueError(f"fit: expected 'crop' or 'resize'. Received: {self.fit!r}.")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             raise ValueError(
                 f"seeds: expected different whole numbers of at least 0. Received: {self.seeds}."

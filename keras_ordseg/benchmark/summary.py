@@ -69,13 +69,15 @@ def summarize(settings, prepared, output) -> dict:
     write_atomically(output / "results.csv", results_csv(results))
     write_atomically(output / "cases.csv", cases_csv(prepared.test, methods, cells))
     write_report(output, results, pictures)
-    results["export"] = _export(output, methods, settings.seeds[0], next(iter(prepared.folds)), results)
+    results["export"] = _export(output, methods, settings, next(iter(prepared.folds)), results)
     write_json(output / "results.json", results)
     return results
 
 
 def _explain(prepared, settings):
     groups, seeds = prepared.info["num_groups"]["test"], len(settings.seeds)
+    if groups == 1:
+        return f"Values are means over {seeds} training(s) of each method."
     if seeds == 1:
         return (
             f"One training of each method; intervals are 95 % of a bootstrap over the {groups} groups of the test images "
@@ -102,21 +104,26 @@ def _load_cell(output, method, seed, folds):
     }
 
 
-def _export(output, methods, seed, fold, results):
+def _export(output, methods, settings, fold, results):
     """The last ordinal model of the first seed (a binary one where there is none), for TensorFlow Serving."""
+    seed = settings.seeds[0]
     method = ([m for m in methods if m.levels] or methods)[-1]
     model = keras.saving.load_model(cell_folder(output, method, seed, fold) / "model.keras", compile=False)
     shutil.rmtree(output / "export", ignore_errors=True)
     values = next(m["values"] for m in results["methods"] if m["key"] == method.key)
+    trained = f"{method.label}, seed {seed}"
+    if fold is not None:
+        trained += f", fold {fold} of {settings.folds}"
     card = {
         "method": method.label,
+        "training": trained if fold is None else f"{trained}; the metrics are those of the models of all folds",
         "data": {name: results["dataset"][name] for name in ("name", "source", "num_images", "num_groups", "citation")},
         "metrics": {
             f["label"]: {name: values[f["key"]][name] for name in ("mean", "low", "high")} for f in results["metrics"]
         },
     }
     path = serving.export(model, output / "export", card=card)
-    return {"method": method.key, "path": str(Path(path).relative_to(output))}
+    return {"method": method.key, "label": trained, "path": str(Path(path).relative_to(output))}
 
 
 def _versions():

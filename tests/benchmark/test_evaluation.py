@@ -121,6 +121,14 @@ def test_intervals_hold_what_another_training_changes():
     assert once["difference"] == {"mean": 3.0, "low": 2.0, "high": 4.0}
 
 
+def test_of_one_group_there_is_no_interval():
+    columns = [f for f in figures(False, 1) if f.key == "soft_dice"]
+    got = tabulate({"a": _of_seeds([1, 3]), "b": _of_seeds([2, 4])}, columns, group_weights(["p"] * 4, 20), "a")
+    assert got["b"]["soft_dice"]["mean"] == 3.0
+    assert got["b"]["soft_dice"]["low"] is got["b"]["soft_dice"]["high"] is None
+    assert got["b"]["soft_dice"]["difference"] == {"mean": 1.0, "low": None, "high": None}
+
+
 def test_seeds_and_groups_are_drawn_independently(rng):
     """The variance of crossed effects: of the mean of 40 groups and 5 seeds, each drawn with replacement.
 

@@ -1,10 +1,13 @@
 """What a method's key means, what it trains on, and the grid that multiplies keys out."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from keras_ordseg import losses, raters
-from keras_ordseg.benchmark import METHODS, Settings, read_grid
+from keras_ordseg.benchmark import METHODS, Settings, read_grid, run
 from keras_ordseg.benchmark._figures import telling_cases
 from keras_ordseg.benchmark.bootstrap import group_weights, tabulate
 from keras_ordseg.benchmark.evaluation import Figure
@@ -210,14 +213,49 @@ epochs: 7
         ("methods: [magic]", "methods: expected some of"),
         ("data: []", "expected a value or a list that is not empty"),
         ("train_raters: []", "expected a value or a list that is not empty"),
-        ("folds: 2.5", "folds: expected a whole number of at least 2. Received: 2.5"),
+        ("folds: 2.5", "folds: expected a whole number. Received: 2.5"),
         ("data: [a/x, b/x]", "two runs are called 'x'"),
         ("epochs: many", "epochs: expected a whole number"),
+        ("epochs: true", "epochs: expected a whole number. Received: True"),
+        ("learning_rate: 1e-3", "learning_rate: expected a number. Received: '1e-3'.*write 1.0e-3"),
+        ("seeds: 3", "seeds: expected a list, each a whole number. Received: 3"),
+        ("seeds: [[0, 1]]", "seeds: expected a whole number. Received: .0, 1."),
+        ("seeds: [0.5]", "seeds: expected a whole number. Received: 0.5"),
+        ("filters: 8", "filters: expected a list, each a whole number. Received: 8"),
+        ("filters: []", "filters: expected one whole number or more"),
+        ("split_seed: -1", "split_seed: expected a whole number of at least 0"),
+        ("augment: 'no'", "augment: expected true or false. Received: 'no'"),
+        ("test_data: [a, b]", "test_data: expected text. Received"),
+        ("citation: 2020", "citation: expected text. Received: 2020"),
+        ("fit: Crop", "fit: expected 'crop' or 'resize'. Received: 'Crop'"),
+        ("data: 5", "data: expected a folder, tfds:NAME or null, or a list of them. Received: 5"),
+        ("methods: [hybrid(readout=expected, rps_weight=0.4)]", "'hybrid.readout=expected'. In a YAML list, quotes"),
+        ("methods: [hybrid(rps=0.4)]", "unexpected keyword argument 'rps'. Options of this loss: .*rps_weight"),
     ],
 )
 def test_grids_that_do_not_fit(text, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         read_grid(write(tmp_path, text))
+
+
+def test_settings_in_python():
+    """Whole numbers of NumPy, paths and lists are taken; what is meant as a list is not a text."""
+    given = {"epochs": np.int64(3), "learning_rate": 1, "data": Path("masks"), "seeds": [0, np.int32(1)]}
+    settings = Settings(**given, window=("1%", "99%"))
+    assert (settings.epochs, settings.learning_rate, settings.data, settings.seeds) == (3, 1.0, "masks", (0, 1))
+    assert json.loads(json.dumps(settings.as_dict()))["window"] == ["1%", "99%"]
+    with pytest.raises(ValueError, match="methods: expected a list, each text. Received: 'hybrid'"):
+        Settings(methods="hybrid")
+    with pytest.raises(TypeError, match="settings: expected a benchmark.Settings. Received: {'epochs': 3}"):
+        run({"epochs": 3}, "runs/nowhere")
+
+
+def test_folders_of_a_grid_are_relative_to_its_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/anna")
+    (found,) = read_grid(write(tmp_path, "data: ~/masks")).values()
+    assert found.data == "/home/anna/masks"
+    (found,) = read_grid(write(tmp_path, "data: masks")).values()
+    assert found.data == str(tmp_path / "masks")
 
 
 def test_nothing_in_the_file_is_run(tmp_path):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -17,6 +18,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_ordseg.benchmark import METHODS, Settings
+from keras_ordseg.benchmark.preparation import prepare
 from keras_ordseg.cli import main
 
 TINY = [
@@ -230,6 +232,9 @@ def test_what_happens_to_an_earlier_run(finished, capsys, tmp_path):
     assert "--resume" in refused(capsys, *flags)
     assert "exclude each other" in refused(capsys, *flags, "--resume", "--overwrite")
     assert "other settings: epochs was 2, now 3" in refused(capsys, *flags, "--epochs", 3, "--resume")
+    assert "methods: the run in" in refused(capsys, *flags, "--methods", "hybrid", "--resume")
+    assert "also has majority_bce, which its report would lose" in refused(capsys, *flags, "--methods", "hybrid", "--resume")
+    assert "seeds: the run in" in refused(capsys, *flags, "--seeds", "1,2", "--resume")
     assert (output / "results.json").is_file()
     (tmp_path / "thesis.txt").write_text("mine")
     message = refused(capsys, "--output", tmp_path, *TINY, "--overwrite")
@@ -241,20 +246,19 @@ def test_what_happens_to_an_earlier_run(finished, capsys, tmp_path):
 def test_a_run_that_is_resumed_with_more_methods_and_seeds_trains_only_what_is_new(finished, tmp_path, capsys):
     """And an ensemble is made anew of all the seeds of now."""
     output = shutil.copytree(finished[0], tmp_path / "more")
-    first, ensemble = output / "cells/hybrid-seed0", output / "cells/hybrid+ensemble-seed0"
-    before = {path.name: path.stat().st_mtime_ns for path in first.iterdir()}
+    ensemble = output / "cells/hybrid+ensemble-seed0"
+    before = {path: path.stat().st_mtime_ns for path in output.glob("cells/*/*")}
     means = []
     for seeds in ("0,1", "0,1,2"):
-        flags = [*TINY, "--methods", "hybrid,hybrid+ensemble", "--seeds", seeds, "--resume"]
+        flags = [*TINY, "--methods", "majority_bce,hybrid,hybrid+ensemble", "--seeds", seeds, "--resume"]
         assert main(["benchmark", "--output", str(output), *flags]) == 0
         results = json.loads((output / "results.json").read_text())
-        assert [m["key"] for m in results["methods"]] == ["hybrid", "hybrid+ensemble"]
-        assert results["methods"][0]["seeds"] == [int(seed) for seed in seeds.split(",")]
+        assert [m["key"] for m in results["methods"]] == ["majority_bce", "hybrid", "hybrid+ensemble"]
+        assert results["methods"][1]["seeds"] == [int(seed) for seed in seeds.split(",")]
         with np.load(ensemble / "sums.npz") as sums:
             means.append({name: sums[name] for name in sums.files})
-    assert {path.name: path.stat().st_mtime_ns for path in first.iterdir()} == before
+    assert {path: path.stat().st_mtime_ns for path in before} == before
     assert any((means[0][name] != means[1][name]).any() for name in means[0])
-    assert (output / "cells/majority_bce-seed0/cell.json").is_file()  # kept, not in this report
     tf.random.get_global_generator()  # which determinism forbids: the benchmark left none behind
 
 
@@ -287,12 +291,49 @@ def test_changed_data_is_not_resumed(finished, capsys, monkeypatch):
         (["--folds", "3", "--data", "tfds:lidc_idri"], "folds: expected None with test_data or a prepared dataset"),
         (["--data", "tfds:nothing"], "name must be one of cocahis"),
         (["--config", "/nowhere.yaml"], "/nowhere.yaml"),
-        (["--config", "/nowhere.yaml", "--epochs", "3"], "leave out --epochs"),
+        (["--config", "/nowhere.yaml", "--epochs", "20", "--no-augment"], "leave out --epochs, --no-augment"),
+        (["--train-raters", "6"], "train_raters: expected at most 5, as there are. Received: 6"),
     ],
 )
 def test_bad_flags(flags, message, capsys, tmp_path):
     assert message in refused(capsys, "--output", tmp_path / "run", *flags)
     assert not (tmp_path / "run").exists()  # nothing was begun
+
+
+def test_a_grid_makes_no_folder_before_all_of_it_is_checked(capsys, tmp_path):
+    good, small = folder_of_masks(tmp_path / "good"), folder_of_masks(tmp_path / "small", size=12)
+    (tmp_path / "grid.yaml").write_text(f"data: [{good.name}, {small.name}]\nfilters: [4, 8, 8, 8]\nepochs: 1")
+    assert "divisible by 8" in refused(capsys, "--output", tmp_path / "runs", "--config", tmp_path / "grid.yaml")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_output_that_cannot_be_made(capsys):
+    message = refused(capsys, "--output", "/dev/null/run", *TINY)
+    assert "output: /dev/null/run cannot be made (Not a directory). Choose another folder." in message
+
+
+def test_a_volume_of_labels_in_hounsfield_units(tmp_path, rng):
+    """Slices of 16 bits, masks that hold 2 for a mark and 7 for what was not rated; notes on what is cut, and one group."""
+    rows = ["id,image,rater1,rater2,group"]
+    for i in range(6):
+        np.save(tmp_path / f"{i}.npy", rng.integers(-1000, 400, (20, 16)).astype("int16"))
+        for r in (1, 2):
+            mask = np.zeros((20, 16), "uint8")
+            mask[4:8, 4 : 6 + r] = 2
+            mask[18:] = 7
+            np.save(tmp_path / f"{i}_{r}.npy", mask)
+        rows.append(f"c{i},{i}.npy,{i}_1.npy,{i}_2.npy,p{i // 2}")
+    (tmp_path / "cases.csv").write_text("\n".join(rows))
+    settings = Settings(
+        data=tmp_path / "cases.csv", window=(-1000, 400), label=(2,), void=(7,), filters=(4, 8), resamples=20
+    )
+    train = prepare(settings, progress=False).folds[None].train
+    assert (train["ratings"][:, 18:] == -1).all()
+    assert train["ratings"][0, :18].sum(axis=(0, 1)).tolist() == [12, 16]
+    assert 0 <= train["image"].min() < 0.05 < 0.95 < train["image"].max() <= 1
+    prepared = prepare(replace(settings, size=16), progress=False)
+    assert any("Of the first image, 20×16 pixels, the middle 80.0% is kept" in note for note in prepared.notes)
+    assert any("all of one group" in note for note in prepared.notes)
 
 
 def test_bad_folders(capsys, tmp_path):
