@@ -19,7 +19,10 @@ COLUMNS = ("band_ece_expected", "band_ece_majority", "ece_expected", "brier", "c
 
 def load(runs, name):
     """Results of a run, wherever the grid put it."""
-    folder = next(path.parent for path in [*(runs / name).glob("results.json"), *(runs / name).glob("*/results.json")])
+    found = [*(runs / name).glob("results.json"), *(runs / name).glob("*/results.json")]
+    if not found:
+        sys.exit(f"{runs / name} holds no finished run; the grid is docs/evidence/grids/{name}.yaml")
+    folder = found[0].parent
     return folder, json.loads((folder / "results.json").read_text())
 
 
@@ -83,6 +86,8 @@ def data(runs):
         name = path.parent.name
         d = json.loads(path.read_text())["dataset"]
         images = ", ".join(str(d["num_images"][part]) for part in ("train", "validation", "test"))
+        if json.loads(path.read_text())["settings"]["folds"]:
+            images += " (folds)"
         size = "×".join(map(str, d["image_shape"][:2]))
         disputed = d["statistics"]["disputed share of marked pixels"]
         lines.append(f"| {name} | {d['num_raters']} | {images} | {d['num_groups']['test']} | {size} | {disputed:.0%} |")

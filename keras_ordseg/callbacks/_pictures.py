@@ -25,7 +25,7 @@ class Pictures:
         if log_dir is not None and importlib.util.find_spec("tensorboard") is None:
             raise ImportError(
                 "log_dir: pictures for TensorBoard need the package tensorboard. Run "
-                "`pip install keras_ordseg[tensorboard]`, or give folder= for PNG files."
+                "`pip install 'keras_ordseg[tensorboard]'`, or give folder= for PNG files."
             )
         self.folder = None if folder is None else Path(folder)
         self.log_dir = None if log_dir is None else os.path.join(log_dir, "agreement", structure or "")

@@ -51,7 +51,7 @@ def _opened(file):
     try:
         import h5py
     except ImportError:
-        raise ImportError("HDF5 files need h5py: pip install keras_ordseg[medical]") from None
+        raise ImportError('HDF5 files need h5py: pip install "keras_ordseg[medical]"') from None
     try:
         return h5py.File(file, "r")
     except OSError as error:

@@ -87,7 +87,7 @@ def _opened(file, dataset):
     try:
         import nibabel
     except ImportError:
-        raise ImportError("NIfTI files need nibabel: pip install keras_ordseg[medical]") from None
+        raise ImportError('NIfTI files need nibabel: pip install "keras_ordseg[medical]"') from None
     if dataset:
         raise DataError("is one volume without names; leave out ::" + dataset)
     try:
