@@ -1,5 +1,6 @@
 """`keras-ordseg predict`: maps, masks and a table of images, from an export, a `.keras` file or a server."""
 
+import re
 import sys
 
 from keras_ordseg._commands import numbers, words
@@ -16,7 +17,8 @@ def add(commands):
     )
     add = predict.add_argument
     add("--model", required=True, help="a folder that export wrote, a version of it, a .keras file, http://… or grpc://…")
-    add("--images", required=True, nargs="+", metavar="PATH", help="a folder, a pattern in quotes, or files")
+    where = "a folder (less its *_rater* masks), a pattern in quotes, or files"
+    add("--images", required=True, nargs="+", metavar="PATH", help=where)
     add("--output", required=True, metavar="FOLDER", help="of the results")
     add("--window", metavar="LO,HI", help="values of the images that become 0 and 1, or percentiles as 1%%,99%%")
     add("--sliding-window", type=numbers(int), metavar="A,B", help="predict in overlapping windows of these sides")
@@ -37,6 +39,7 @@ def _run(arguments) -> int:
     from pathlib import Path
 
     from keras_ordseg import serving
+    from keras_ordseg.serving._predict_images import rating_files
 
     names = ("overlap", "axis", "batch_size", "spacing", "review_threshold", "overwrite")
     given = {name: getattr(arguments, name) for name in names}
@@ -53,12 +56,14 @@ def _run(arguments) -> int:
             model = serving.Client(model, arguments.served_model, arguments.served_version, arguments.timeout)
         rows = serving.predict_files(model, images, arguments.output, progress=sys.stderr.isatty(), **given)
     except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
-        print(f"keras-ordseg: {error}", file=sys.stderr)
+        print(f"keras-ordseg: {re.sub('^output:', '--output:', str(error))}", file=sys.stderr)
         return 2
     failed = [row for row in rows if row["status"] != "done"]
     review = sum(value is True for row in rows for name, value in row.items() if name.endswith("review"))
     for row in failed:
         print(f"keras-ordseg: {row['file']}: {row['error']}", file=sys.stderr)
     print(f"{len(rows) - len(failed)} of {len(rows)} images predicted, {review} to look at again")
+    if masks := len(rating_files(images)):
+        print(f"Left out: {masks} files of raters, *_rater* beside *_image (a pattern in quotes takes any)")
     print(f"Summary: {Path(arguments.output) / 'summary.csv'}")
     return 1 if failed else 0

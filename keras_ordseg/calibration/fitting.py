@@ -10,6 +10,8 @@ from keras_ordseg.layers.calibrators import IsotonicCalibration, TemperatureScal
 from keras_ordseg.ops.ratings import panel
 
 _METHODS = ("temperature", "vector", "isotonic")
+_ROUNDING = 1e-6  # of a mean of probabilities, such as overlapping windows give
+_MANY = 1000  # a few binary logits may all lie in [0, 1]; those of an image never do
 
 
 def fit(y_true, y_pred, method="temperature", sample_weight=None, num_raters=None):
@@ -31,7 +33,9 @@ def fit(y_true, y_pred, method="temperature", sample_weight=None, num_raters=Non
 
     Args:
         y_true: Votes `(batch, *spatial)` or ratings `(batch, *spatial, raters)`.
-        y_pred: Level logits `(batch, *spatial, K+1)` or a binary logit `(batch, *spatial, 1)`, as `model.predict` gives.
+        y_pred: Level logits `(batch, *spatial, K+1)` or a binary logit `(batch, *spatial, 1)`, as `model.predict` gives. Of
+            probabilities, as of `models.sliding_window_inference`, take `np.log(np.maximum(p, 1e-7))` first; of a binary
+            model `np.log(p) - np.log1p(-p)` with `p = np.clip(p, 1e-7, 1 - 1e-7)`.
         method: `"temperature"` (default), `"vector"` or `"isotonic"`.
         sample_weight: None, or weights `(batch,)` or `(batch, *spatial)`.
         num_raters: K; needed only where `y_true` is votes and `y_pred` a binary logit.
@@ -41,7 +45,8 @@ def fit(y_true, y_pred, method="temperature", sample_weight=None, num_raters=Non
         model, `serving.export(model, folder, calibrator)` into the exported graph.
 
     Raises:
-        ValueError: For an unknown method, shapes and values that do not fit, logits that are not finite, or no rated pixel.
+        ValueError: For an unknown method, shapes and values that do not fit, logits that are not finite, probabilities in
+            the place of logits, or no rated pixel.
 
     >>> rng = np.random.default_rng(0)
     >>> votes = rng.integers(0, 4, size=(4, 32, 32))
@@ -66,6 +71,7 @@ def fit(y_true, y_pred, method="temperature", sample_weight=None, num_raters=Non
     if not np.isfinite(logits[keep]).all() or not np.isfinite(weights[keep]).all():
         raise ValueError("y_pred: expected finite logits and weights. Received NaN or infinity.")
     votes, counts, weights, logits = votes[keep], counts[keep].astype(int), weights[keep], logits[keep]
+    _refuse_probabilities(logits)
     if method == "isotonic":
         return IsotonicCalibration(_curves(votes, counts, weights, logits))
     if logits.shape[-1] == 1:
@@ -87,6 +93,23 @@ def fit(y_true, y_pred, method="temperature", sample_weight=None, num_raters=Non
 
     scale, offset = np.split(_minimise(by_vector, np.repeat([1.0, 0.0], width)), 2)
     return VectorScaling(scale, offset - (offset[0] if width > 1 else 0.0))
+
+
+def _refuse_probabilities(logits):
+    """A ValueError where `(pixels, K+1)` or `(pixels, 1)` are what an activation made of logits."""
+    if logits.min() < -_ROUNDING or logits.max() > 1 + _ROUNDING:
+        return
+    expected = "y_pred: expected logits, as model.predict gives them. Received "
+    if logits.shape[-1] > 1 and (np.abs(logits.sum(-1) - 1) < 1e-3).all():
+        raise ValueError(
+            f"{expected}probabilities: values in [0, 1] that sum to 1 at every pixel. Of probabilities, as "
+            "models.sliding_window_inference gives them, take np.log(np.maximum(p, 1e-7)) first."
+        )
+    if logits.shape[-1] == 1 and len(logits) > _MANY:
+        raise ValueError(
+            f"{expected}{len(logits)} values that all lie in [0, 1], which are probabilities. Take their logit first: "
+            "p = np.clip(p, 1e-7, 1 - 1e-7), then np.log(p) - np.log1p(-p)."
+        )
 
 
 def _minimise(objective, start):

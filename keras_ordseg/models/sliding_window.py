@@ -37,7 +37,8 @@ def sliding_window_inference(
             `OrdinalSegmenter` or `Ensemble`. Or any function that takes float32 `(batch, *window, channels)` and gives
             probabilities `(batch, *window, C)`, or a dict of them, which are averaged as they are.
         image: One image `(*spatial, channels)` with one to three spatial axes, in the model's range of values: anything
-            with a shape that can be sliced. Without the axis of channels it has one channel.
+            with a shape that can be sliced. Without the axis of channels it has one channel (of a function, give `window`
+            for each axis then). It has no batch axis: of a batch, `image[0]`.
         window: Side of the windows in pixels, one number or one for each spatial axis; each divisible by the largest
             stride of the model. Take the size it was trained on, or more.
         overlap: Share of a window that its neighbour covers, in [0, 1), one number or one for each axis. Default 0.5.
@@ -53,8 +54,8 @@ def sliding_window_inference(
 
     Raises:
         TypeError: If `model` is neither a Keras model nor a function.
-        ValueError: If an argument is out of range, the window does not fit the model, or the function's answer does not
-            fit the window or is no probability.
+        ValueError: If an argument is out of range, the window does not fit the model, the output is not finite, or the
+            function's answer does not fit the window or is no probability.
 
     Reference: the Gaussian weights are those of Isensee et al., *nnU-Net*, Nature Methods 18, 2021.
 
@@ -111,8 +112,8 @@ def _axes(model, shape, window):
     channels = shape[rank] if len(shape) == rank + 1 else 1
     if not 1 <= rank <= 3 or len(shape) not in (rank, rank + 1) or 0 in shape:
         raise ValueError(
-            f"image: expected one image (*spatial, channels) of {rank} spatial axes, without a batch axis. Received shape "
-            f"{shape}."
+            f"image: expected one image (*spatial, channels) of {rank} spatial axes, without a batch axis (of a batch, "
+            f"image[0]). Received shape {shape}."
         )
     if expected is not None and channels != expected[-1]:
         raise ValueError(
@@ -130,7 +131,7 @@ def _probabilities(model, size, channels):
         def predict(pixels):
             logits = model.predict_on_batch(pixels)
             named = logits if isinstance(logits, dict) else {None: logits}
-            return {name: _activated(z) for name, z in named.items()}
+            return {name: _finite(_activated(z), name) for name, z in named.items()}
 
         return predict
 
@@ -153,9 +154,21 @@ def _checked(answer, name, expected):
     what = "model: expected the function to give" + (f" for {name!r}" if name else "")
     if answer.shape[:-1] != expected:
         raise ValueError(f"{what} probabilities of shape {(*expected, 'C')} for its windows. Received shape {answer.shape}.")
+    _finite(answer, name)
     low, high = float(answer.min()), float(answer.max())
     if not (low >= -1e-3 and high <= 1 + 1e-3):
         raise ValueError(f"{what} probabilities in [0, 1], not logits. Received values from {low:g} to {high:g}.")
+    return answer
+
+
+def _finite(answer, name):
+    """The answer; an error where a mean with it would be NaN."""
+    if not np.isfinite(answer).all():
+        of = f" for {name!r}" if name else ""
+        raise ValueError(
+            f"model: its output{of} is not finite (NaN or infinity). Either its training diverged: check the loss and the "
+            "weights; or the image holds such values."
+        )
     return answer
 
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_ordseg.models._outputs import logit_outputs, size_multiple
+from keras_ordseg.serving._load import plain
 
 
 def check_model(model):
@@ -53,12 +54,19 @@ def check_calibrators(calibrator, outputs):
             kind = type(layer).__name__
             raise TypeError(f"calibrator: expected a Keras layer or model. Received: {layer!r} of type {kind}.")
         shape = tuple(outputs[name].shape)
-        given = getattr(layer(keras.KerasTensor(shape, dtype="float32")), "shape", None)
+        expected = "calibrator: expected a layer from logits to logits of the same shape, as calibration.fit gives, here "
+        expected += f"{shape}."
+        if isinstance(layer, keras.Model) and size_multiple(layer) > 1:
+            raise ValueError(f"{expected} '{layer.name}' is a segmentation model, which takes images.")
+        for x in (layer.built and getattr(layer, "inputs", None)) or ():
+            if len(x.shape) != len(shape) or any(w not in (None, s) for w, s in zip(x.shape, shape, strict=True)):
+                raise ValueError(f"{expected} '{layer.name}' takes {tuple(x.shape)}; was it made for another model?")
+        try:
+            given = getattr(layer(keras.KerasTensor(shape, dtype="float32")), "shape", None)
+        except Exception as error:  # each layer raises its own kinds, and Keras adds pages in colours to them
+            raise ValueError(f"{expected} '{layer.name}' does not take them: {plain(error)}") from None
         if given is None or len(given) != len(shape) or given[-1] != shape[-1]:
-            raise ValueError(
-                f"calibrator: expected a layer from logits to logits of the same shape. '{layer.name}' makes {given} of "
-                f"{shape}."
-            )
+            raise ValueError(f"{expected} '{layer.name}' makes {given} of them.")
     return dict(named)
 
 
@@ -119,6 +127,17 @@ def check_sample(sample, shape, multiples, value_range):
             f"refuses others. They span {array.min():g} to {array.max():g}."
         )
     return array
+
+
+def check_finite(outputs, calibrators):
+    """A ValueError where an answer to the trial image is not finite: what is served would be NaN for every client."""
+    bad = [name for name, x in outputs.items() if not np.isfinite(keras.ops.convert_to_numpy(x)).all()]
+    if bad:
+        cause = "the training diverged" + (", or the calibrator is not finite" if calibrators else "")
+        raise ValueError(
+            f"model: expected finite probabilities of a trial image. Received NaN or infinity in {bad}: {cause}. Check the "
+            "loss, and train with a lower learning rate or take the weights of an earlier epoch."
+        )
 
 
 def checked_values(image, value_range):

@@ -18,9 +18,9 @@ _URL = re.compile(r"(https?://[^/\s]+(/[^\s?#]*)?|grpc://[^/\s]+)", re.IGNORECAS
 class Client:
     """A model served by TensorFlow Serving, over REST or gRPC.
 
-    REST needs nothing but the standard library, and sends numbers as text; gRPC (`pip install keras_ordseg[serving]`)
-    sends them as they are, many times faster for maps. Over REST the signature `encoded` shortens what is sent: it takes
-    PNG and JPEG files.
+    REST needs nothing but the standard library, and sends numbers as text; gRPC
+    (`pip install "keras_ordseg[serving]"`) sends them as they are, many times faster for maps. Over REST the signature
+    `encoded` shortens what is sent: it takes PNG and JPEG files.
 
     Args:
         url: `"http://host:8501"` or `"https://..."` for REST, `"grpc://host:8500"` for gRPC without encryption.
@@ -85,7 +85,16 @@ class Client:
             name, values = "image", _batch(images)
         if outputs is not None:
             outputs = [outputs] if isinstance(outputs, str) else list(outputs)
-        answer = self._transport.predict(signature, name, values, outputs, lambda: self._outputs(signature))
+        try:
+            answer = self._transport.predict(signature, name, values, outputs, lambda: self._outputs(signature))
+        except ServingError as error:
+            if files is None and error.status == "INVALID_ARGUMENT" and self._without_batch(signature, values):
+                raise ServingError(
+                    f"images: expected a batch (batch, *spatial, channels), one image as image[None]. Received shape "
+                    f"{values.shape}, one axis less than {signature!r} takes. {error}",
+                    error.status,
+                ) from None
+            raise
         if outputs is not None and (missing := [key for key in outputs if key not in answer]):
             raise ValueError(f"outputs: {signature!r} gives no {missing}. There are: {list(self._outputs(signature))}.")
         return answer
@@ -123,6 +132,14 @@ class Client:
     def __repr__(self):
         version = "" if self.version is None else f", version={self.version}"
         return f"Client({self.url!r}, model={self.model!r}{version})"
+
+    def _without_batch(self, signature, values):
+        """Whether the server refused a single image; asked of it only then. False where it does not say."""
+        try:
+            shape = (self._signatures or self.metadata())[signature]["inputs"]["image"]["shape"]
+        except (ServingError, OSError, KeyError):
+            return False
+        return shape is not None and len(shape) == values.ndim + 1
 
     def _outputs(self, signature):
         if self._signatures is None or signature not in self._signatures:

@@ -18,8 +18,8 @@ class Grpc:
             from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
         except ImportError as error:
             raise ImportError(
-                "grpc:// needs grpcio and tensorflow-serving-api, and these TensorFlow: pip install keras_ordseg[serving]. "
-                "The REST interface (http://...:8501) needs neither."
+                "grpc:// needs grpcio and tensorflow-serving-api, and these TensorFlow: pip install "
+                '"keras_ordseg[serving]". The REST interface (http://...:8501) needs neither.'
             ) from error
         self.url, self.model, self.version, self.timeout = url, model, version, timeout
         self._channel = grpc.insecure_channel(url.removeprefix("grpc://"), options=_OPTIONS)

@@ -30,7 +30,7 @@ def convert(version, path, signature="serving_default"):
 
     Raises:
         ValueError: For another ending or signature, a folder without a SavedModel, or a model of half precision.
-        ImportError: Without the packages of the format: `pip install keras_ordseg[convert]`.
+        ImportError: Without the packages of the format: `pip install "keras_ordseg[convert]"`.
         RuntimeError: Where the converter gives up, or its result differs.
 
     >>> convert("models/1", "model.pb")
@@ -84,7 +84,7 @@ def _require_packages(suffix):
             import onnxruntime  # noqa: F401
             import tf2onnx  # noqa: F401
     except ImportError as error:
-        raise ImportError(f"{error.name} is needed for {suffix} files: pip install keras_ordseg[convert]") from error
+        raise ImportError(f'{error.name} is needed for {suffix} files: pip install "keras_ordseg[convert]"') from error
 
 
 def _refuse_graph(serve):

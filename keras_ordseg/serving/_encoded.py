@@ -7,7 +7,7 @@ _TURNED = (
     r"\C*Exif\x00\x00(II\C*\x12\x01\x03\x00\x01\x00\x00\x00[\x02-\x08]"
     r"|MM\C*\x01\x12\x00\x03\x00\x00\x00\x01\x00[\x02-\x08])\C*"
 )
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's mode "L"
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's mode "L"
 
 
 def decode(contents, channels, max_pixels):
@@ -119,7 +119,7 @@ def _pixels(content, channels):
     if channels == 3:
         return pixels
     grey = tf.reduce_all(pixels == pixels[..., :1], axis=-1)
-    return tf.where(grey, pixels[..., 0], tf.tensordot(pixels, _LUMA, 1))[..., None]
+    return tf.where(grey, pixels[..., 0], tf.tensordot(pixels, LUMA, 1))[..., None]
 
 
 def resize_outputs(outputs, sides):

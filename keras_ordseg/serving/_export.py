@@ -6,11 +6,14 @@ import pathlib
 import shutil
 import tempfile
 
+import keras
+
 from keras_ordseg.serving import _checks as checks
 from keras_ordseg.serving._card import card_fields, make_card
 from keras_ordseg.serving._float32 import as_float32
+from keras_ordseg.serving._folder import writable
 from keras_ordseg.serving._graph import logits_of, write_graph
-from keras_ordseg.serving._signatures import contours, readouts, summary
+from keras_ordseg.serving._signatures import by_structure, contours, readouts, summary
 from keras_ordseg.serving._warmup import warmup_requests, write_warmup
 
 
@@ -80,10 +83,11 @@ def export(
     Raises:
         TypeError: If `model` is not a Keras model, a calibrator not a layer, or the card not JSON.
         ValueError: If the model is not built, or its input or output is not of the kind above; for an argument out of
-            range.
+            range; if what would be served is not finite, as after a training that diverged.
         RuntimeError: Under a Keras backend that cannot write a SavedModel.
         ImportError: Without TensorFlow.
         NotADirectoryError: If `directory` is a file.
+        OSError: If nothing can be written there.
 
     >>> import keras_ordseg, tempfile
     >>> model = keras_ordseg.models.OrdinalSegmenter(
@@ -120,11 +124,12 @@ def export(
             f"directory: expected a folder for the versions of the model. '{directory}' is a file."
         )
     graph_model = model if dtype is None else as_float32(model)
-    directory.mkdir(parents=True, exist_ok=True)
+    logits = logits_of(graph_model, calibrators, multiples, value_range)
+    checks.check_finite(by_structure(readouts, logits(keras.ops.convert_to_tensor(sample[:1]))), calibrators)
+    writable(directory, "directory")
     scratch = pathlib.Path(tempfile.mkdtemp(prefix=".export-", dir=directory))
     try:
         path = scratch / "model"
-        logits = logits_of(graph_model, calibrators, multiples, value_range)
         functions = {
             "serving_default": readouts,
             "contours": functools.partial(contours, pixel_size=pixel_size),

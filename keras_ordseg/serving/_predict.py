@@ -4,6 +4,7 @@ import sys
 import time
 from pathlib import Path
 
+from keras_ordseg.serving._folder import writable
 from keras_ordseg.serving._predict_images import find_images, without_ending
 from keras_ordseg.serving._predict_job import Job
 from keras_ordseg.serving._predict_models import load_predictor
@@ -49,8 +50,11 @@ def predict_files(
 
     Args:
         model: Folder of `export` (its newest version) or of one version; a `.keras` file, loaded in safe mode; a `Client`.
-        images: A folder (without its subfolders), a pattern such as `"scans/*_image.png"`, one file or a list of files: PNG,
-            JPEG, TIFF, BMP, NIfTI, `.npy`, `.npz` with one array. With a 2-D model, volumes are predicted slice by slice.
+        images: A folder (without its subfolders, and without masks such as `case7_rater1.png` where `case7_image.png` is
+            there), a pattern such as `"scans/*_image.png"`, one file or a list of files: PNG, JPEG, TIFF, BMP, NIfTI,
+            `.npy`, `.npz` with one array. With a 2-D model, volumes are predicted slice by slice. Of a colour picture a
+            model of one channel gets the luma, and of a grey one a model of three channels three times the same, as the
+            signature `encoded` does it.
         output: Folder of the results; made where it is missing.
         window: `(lo, hi)`, the values of the images that become 0 and 1, as in `data.cases`. Default `None`: 8 and 16 bits
             over their largest value, floats as they are in [0, 1].
@@ -72,6 +76,7 @@ def predict_files(
     Raises:
         ValueError: If an argument is out of range, or `output` holds the table of a model with other outputs.
         FileNotFoundError: If there is no model or no image.
+        OSError: If nothing can be written to `output`.
         ConnectionError: If the server cannot be reached any more; run it again to go on.
 
     >>> import tempfile, keras_ordseg
@@ -98,7 +103,7 @@ def predict_files(
     rows = {} if overwrite else read_summary(table, names)
     if rows is None:
         raise ValueError(f"output: {table} is the table of a model with other outputs; take another folder, or overwrite.")
-    output.mkdir(parents=True, exist_ok=True)
+    writable(output, "output")
     written = time.monotonic()
     try:
         for number, (name, file) in enumerate(files.items(), 1):

@@ -11,6 +11,7 @@ from keras_ordseg.data import DataError, _images, _nifti
 from keras_ordseg.data._patterns import natural
 from keras_ordseg.data._sources import Source
 from keras_ordseg.data._values import limits, to_image
+from keras_ordseg.serving._encoded import LUMA
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy", ".npz", ".nii", ".nii.gz")
 _MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
@@ -20,8 +21,8 @@ def find_images(images):
     """The images by their names below the common folder, `{"sub/0001.png": path}`.
 
     Args:
-        images: A folder, whose images are taken and not those of its subfolders; a pattern such as `"scans/*_image.png"`;
-            one file; or a list of files.
+        images: A folder, whose images are taken and not those of its subfolders, nor its `rating_files`; a pattern such as
+            `"scans/*_image.png"`; one file; or a list of files.
 
     Raises:
         FileNotFoundError: If there are none.
@@ -31,7 +32,8 @@ def find_images(images):
         path = Path(images).expanduser()
         if path.is_dir():
             root = path
-            files = [f for f in path.iterdir() if f.name.lower().endswith(_ENDINGS) and not f.name.startswith(".")]
+            masks = set(rating_files(path))
+            files = [file for file in _files(path) if file not in masks]
         elif path.is_file():
             root, files = path.parent, [path]
         else:
@@ -54,6 +56,31 @@ def find_images(images):
     return named
 
 
+def rating_files(images):
+    """The files of a folder that are masks by the names of `data.cases`: `a_rater1.png` beside `a_image.png`.
+
+    Args:
+        images: As of `find_images`; there are none where it is no folder.
+
+    Returns:
+        List of paths.
+    """
+    if not isinstance(images, str | os.PathLike) or not Path(images).expanduser().is_dir():
+        return []
+    stems = {file: without_ending(file.name) for file in _files(Path(images).expanduser())}
+    there = set(stems.values())
+    return [
+        file
+        for file, stem in stems.items()
+        if not stem.endswith("_image")
+        and any(f"{stem[: found.start()]}_image" in there for found in re.finditer("_rater", stem))
+    ]
+
+
+def _files(folder):
+    return [file for file in folder.iterdir() if file.name.lower().endswith(_ENDINGS) and not file.name.startswith(".")]
+
+
 def without_ending(name):
     """`"sub/0001"` of `"sub/0001.nii.gz"`."""
     return re.sub(r"(?i)(?<=[^/])(\.nii\.gz|\.[^./]+)$", "", name)
@@ -70,9 +97,19 @@ def read_pixels(file, rank, channels, window):
     pixels = to_image(np.asarray(values), window if window is None else limits(window, values))
     if pixels.ndim == taken:
         pixels = pixels[..., None]
+    if source.format is _images:
+        pixels = _in_channels(pixels, channels)
     if pixels.shape[-1] != channels:  # a palette's colours are known when they are looked up
         raise DataError(_misfit(pixels.shape, rank, channels))
     return pixels
+
+
+def _in_channels(picture, channels):
+    """A picture as the signature `encoded` gives it to a model of one or three channels; others stay as they are."""
+    if channels == 1 and picture.shape[-1] == 3:
+        grey = (picture == picture[..., :1]).all(axis=-1)
+        return np.where(grey, picture[..., 0], picture @ np.array(LUMA, "float32"))[..., None]
+    return np.repeat(picture, 3, axis=-1) if channels == 3 and picture.shape[-1] == 1 else picture
 
 
 def geometry(file, rank):

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_ordseg.serving._checks import check_model, check_multiples
 from keras_ordseg.serving._client import Client
+from keras_ordseg.serving._load import load_keras
 from keras_ordseg.serving._signatures import readouts
 
 _NAMES = ("at_least", "probability")  # of levels, and of a binary logit
@@ -95,7 +96,7 @@ def _of_saved_model(path):
 
 
 def _of_keras(path):
-    model = keras.saving.load_model(path, compile=False)
+    model = load_keras(path, "model")
     shape, outputs = check_model(model)
     multiples = check_multiples(None, model, shape)
     raters = {name or "": max(tensor.shape[-1] - 1, 1) for name, tensor in outputs.items()}

@@ -170,6 +170,40 @@ def test_wrong_arguments(arguments, message):
         calibration.fit(**{"y_true": np.zeros((1, 4), int), "y_pred": np.zeros((1, 4, 3)), **arguments})
 
 
+@pytest.mark.parametrize("method", ["temperature", "vector", "isotonic"])
+def test_probabilities_are_no_logits(method, rng):
+    """Softmax, sigmoid, and a mean of either, which rounding takes above 1; their logarithms are taken."""
+    votes, z = drawn(rng, (2, 30, 30))
+    p = softmax(z).astype("float32")
+    p[0, 0, 0] = [1 + 1e-7, 0, 0, 0, 0]
+    with pytest.raises(ValueError, match=r"y_pred: expected logits.*model.predict.*np.log\(np.maximum\(p, 1e-7\)\)"):
+        calibration.fit(votes, p, method)
+    with pytest.raises(ValueError, match="sum to 1"):
+        calibration.fit(votes, p.astype("float16"), method)
+    calibration.fit(votes, np.log(np.maximum(p, 1e-7)), method)
+    binary = special.expit(z[..., :1])
+    with pytest.raises(ValueError, match=r"Received 1800 values.*np.log\(p\) - np.log1p\(-p\)"):
+        calibration.fit(votes, binary, method, num_raters=K)
+    binary = np.clip(binary, 1e-7, 1 - 1e-7)
+    calibration.fit(votes, np.log(binary) - np.log1p(-binary), method, num_raters=K)
+
+
+def test_logits_that_look_like_probabilities_are_taken(rng):
+    """A few binary logits in [0, 1], level logits in [0, 1] that do not sum to 1, or not at every pixel."""
+    votes = rng.integers(0, 3, (1, 40))
+    calibration.fit(votes, rng.random((1, 40, 1)), num_raters=2)
+    calibration.fit(votes, rng.random((1, 40, 3)))
+    z = np.full((1, 40, 3), 1 / 3)
+    z[0, 7] = 0
+    calibration.fit(votes, z)
+
+
+def test_the_temperature_of_a_logarithm_is_that_of_the_logits(rng):
+    votes, z = drawn(rng, (2, 40, 40))
+    found = calibration.fit(votes, np.log(np.maximum(softmax(z), 1e-7))).temperature
+    np.testing.assert_allclose(found, calibration.fit(votes, z).temperature, rtol=1e-2)
+
+
 def test_calibrators_come_back(rng):
     votes, z = drawn(rng, (1, 20, 20))
     for method, cls in (("temperature", layers.TemperatureScaling), ("isotonic", layers.IsotonicCalibration)):

@@ -208,7 +208,7 @@ IMAGE = np.zeros((16, 16, 1), "float32")
         ({"overlap": -0.1}, "overlap: expected a share"),
         ({"importance": "hann"}, r"importance: expected one of \('gaussian', 'constant'\). Received: 'hann'"),
         ({"batch_size": 0}, "batch_size: expected an int of at least 1"),
-        ({"image": np.zeros((1, 16, 16, 1))}, r"image: expected one image .* of 2 spatial axes, without a batch"),
+        ({"image": np.zeros((1, 16, 16, 1))}, r"image: expected one image .* of 2 spatial axes, without a batch .*\[0\]"),
         ({"image": np.zeros((16, 16, 3))}, "image: the model 'tiny' takes images of 1 channels"),
         ({"image": np.zeros((0, 16, 1))}, "image: expected one image"),
         ({"out": np.zeros((16, 16, 3), "float32")}, r"out: expected float32 of shape \(16, 16, 4\). Received"),
@@ -238,9 +238,23 @@ def test_models_that_do_not_fit_are_refused_before_work():
         sliding_window_inference("model", IMAGE, 8)
     with pytest.raises(ValueError, match=r"of shape \(4, 8, 8, 'C'\) for its windows. Received shape \(4, 8, 8\)"):
         sliding_window_inference(lambda x: x[..., 0], IMAGE, 8, verbose=0)
-    for wrong in (5.0, np.nan):
-        with pytest.raises(ValueError, match=r"for 'cup' probabilities in \[0, 1\], not logits"):
-            sliding_window_inference(lambda x, wrong=wrong: {"cup": x + wrong}, IMAGE, 8, verbose=0)
+    with pytest.raises(ValueError, match=r"for 'cup' probabilities in \[0, 1\], not logits"):
+        sliding_window_inference(lambda x: {"cup": x + 5.0}, IMAGE, 8, verbose=0)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_an_output_that_is_not_finite(wrong):
+    """Of a function, and of models of levels, of a binary logit and of structures whose training diverged."""
+    with pytest.raises(ValueError, match="model: its output for 'cup' is not finite.*diverged"):
+        sliding_window_inference(lambda x: {"cup": x + wrong}, IMAGE, 8, verbose=0)
+    binary = BinarySegmenter(small_backbone((None, None, 1), (4, 8)))
+    for model in (segmenter(), binary, segmenter(structures=("disc", "cup"))):
+        for weight in model.trainable_variables:
+            weight.assign(np.full(weight.shape, np.nan))
+        with pytest.raises(ValueError, match="model: its output.* is not finite"):
+            sliding_window_inference(model, IMAGE, 8, verbose=0)
+    with pytest.raises(ValueError, match="is not finite.*or the image holds such values"):
+        sliding_window_inference(segmenter(), np.full((16, 16, 1), np.nan), 8, verbose=0)
 
 
 def test_binary_segmenter(rng):

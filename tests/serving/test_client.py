@@ -18,7 +18,7 @@ from tests.serving.test_export import run, shaken
 
 tf = pytest.importorskip("tensorflow")
 StandIn = pytest.importorskip(
-    "tests.serving.stand_in", reason="the stand-in server needs pip install keras_ordseg[serving]"
+    "tests.serving.stand_in", reason="the stand-in server needs pip install 'keras_ordseg[serving]'"
 ).StandIn
 SIGNATURES = ("serving_default", "contours", "summary", "encoded")
 
@@ -197,6 +197,19 @@ def test_the_server_says_what_is_wrong(client, images, signature, status, words)
     assert client.ready()
 
 
+def test_one_image_without_its_batch_axis(client, rng):
+    """16 x 16 x 1 could be a batch of 16 signals: the server knows better, and the error says what to do."""
+    image = rng.random((16, 16, 1))
+    for signature in ("serving_default", "contours", "summary"):
+        with pytest.raises(ServingError, match=r"one image as image\[None\]. Received shape \(16, 16, 1\)") as error:
+            client.predict(image, signature)
+        assert error.value.status == "INVALID_ARGUMENT"
+        assert len(client.predict(image[None], signature)) > 2
+    with pytest.raises(ServingError, match="image") as error:
+        client.predict(rng.random((1, 8, 8, 3)))
+    assert "image[None]" not in str(error.value)
+
+
 def test_a_model_that_is_not_served(ports):
     for scheme, port in ports.items():
         for arguments in ({"model": "other"}, {"version": 9}):
@@ -298,5 +311,5 @@ def test_rest_needs_no_tensorflow(exported, tmp_path):
     pytest.importorskip("jax")
     with StandIn(exported / "segmenter") as server:
         said, outputs = run(REST, tmp_path, str(server.rest), KERAS_BACKEND="jax")
-    assert "keras_ordseg[serving]" in said
+    assert 'pip install "keras_ordseg[serving]"' in said
     assert outputs == ["area_sd", "disputed_share", "expected_area", "review"]

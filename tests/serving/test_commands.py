@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_ordseg import layers
+from keras_ordseg import calibration, layers
 from keras_ordseg.cli import main
-from keras_ordseg.models import OrdinalSegmenter, small_backbone
+from keras_ordseg.models import BinarySegmenter, OrdinalSegmenter, small_backbone
 from tests.serving.test_export import shaken
 
 tf = pytest.importorskip("tensorflow")
@@ -66,9 +66,19 @@ def test_export(model, exported, rng):
 @pytest.mark.parametrize(
     "changed, words",
     [
-        ({"file": "nothing.keras"}, "nothing.keras: expected a .keras file"),
-        ({"file": "card.txt"}, "card.txt: expected a .keras file"),
-        ({"file": "broken.keras"}, "broken.keras"),
+        ({"file": "nothing.keras"}, "MODEL.keras: there is no file"),
+        ({"file": "card.txt"}, "MODEL.keras: expected a .keras file"),
+        ({"file": "broken.keras"}, "broken.keras is no .keras file, or is cut short"),
+        ({"file": "diverged.keras"}, "model: expected finite probabilities of a trial image"),
+        ({"--calibrator": "nothing.keras"}, "--calibrator: there is no file"),
+        ({"--calibrator": "card.txt"}, "--calibrator: expected a .keras file"),
+        ({"--calibrator": "model.keras"}, "'ordinal_segmenter' is a segmentation model, which takes images"),
+        ({"--calibrator": "colours.keras"}, "'colours' takes (None, None, None, 3); was it made for another model?"),
+        ({"--calibrator": "flat.keras"}, "'flat' takes (None, 4); was it made for another model?"),
+        ({"--card": "nosuch.txt"}, "--card: there is no file"),
+        ({"--card": "folder.txt"}, "folder.txt cannot be read (Is a directory)"),
+        ({"--output": "/proc/models"}, "--output: expected a folder that can be made and written to. '/proc/models' cannot"),
+        ({"--output": "/proc"}, "--output: expected a folder that can be made and written to. '/proc' cannot"),
         ({"--card": "card.txt"}, "card.txt is not JSON"),
         ({"--spacing": "1,2,3"}, "spacing: expected"),
         ({"--review-threshold": "3"}, "review_threshold: expected"),
@@ -78,14 +88,48 @@ def test_export(model, exported, rng):
 def test_export_refuses(model, tmp_path, capsys, changed, words):
     (model / "card.txt").write_text("licence: mine")
     (model / "broken.keras").write_bytes(b"PK\x03\x04 not a model")
+    (model / "folder.txt").mkdir(exist_ok=True)
     keras.Sequential([keras.Input((None, None, 4)), keras.layers.Dense(2)]).save(model / "narrow.keras")
+    keras.Sequential([keras.Input((None, None, 3)), keras.layers.Dense(4)], name="colours").save(model / "colours.keras")
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)], name="flat").save(model / "flat.keras")
+    diverged = OrdinalSegmenter(small_backbone((None, None, 1), (4, 8)), 3)
+    diverged.trainable_variables[0].assign(np.full(diverged.trainable_variables[0].shape, np.nan))
+    diverged.save(model / "diverged.keras")
     file = model / changed.pop("file", "model.keras")
     options = [str(model / word) if word.endswith((".keras", ".txt")) else word for pair in changed.items() for word in pair]
     assert main(["export", str(file), "--output", str(tmp_path / "out"), *options]) == 2
     said = capsys.readouterr().err
     assert words in said
-    assert "Traceback" not in said
+    assert not any(word in said for word in ("Traceback", "\x1b", "[Errno", "Arguments received"))
     assert not list((tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else True
+
+
+@pytest.mark.parametrize("way, kind", [("attached", OrdinalSegmenter), ("apart", BinarySegmenter)])
+def test_a_fitted_calibrator_is_exported(tmp_path, rng, way, kind):
+    """The two ways of docs/serving.md, from a fit to the served probabilities; `test_export` has levels and apart."""
+    levels = {"num_raters": 3} if kind is OrdinalSegmenter else {}
+    model = shaken(kind(small_backbone((None, None, 1), (4, 8)), **levels))
+    images = rng.random((2, 16, 16, 1)).astype("float32")
+    logits = model.predict(images, verbose=0)
+    calibrator = calibration.fit(rng.integers(0, 4, (2, 16, 16)), logits, "vector", num_raters=3)
+    model.save(tmp_path / "model.keras")
+    if way == "attached":
+        calibration.attach(model, calibrator).save(tmp_path / "calibrated.keras")
+        arguments = [str(tmp_path / "calibrated.keras")]
+    else:
+        apart = keras.Sequential([keras.Input((None, None, logits.shape[-1])), calibrator])
+        apart.save(tmp_path / "calibrator.keras")
+        arguments = [str(tmp_path / "model.keras"), "--calibrator", str(tmp_path / "calibrator.keras")]
+    assert main(["export", *arguments, "--output", str(tmp_path / "export")]) == 0
+    served = tf.saved_model.load(str(tmp_path / "export" / "1")).signatures["serving_default"](image=tf.constant(images))
+    z = np.asarray(calibrator(logits), "float64")
+    if kind is OrdinalSegmenter:
+        wanted, found = np.exp(z) / np.exp(z).sum(-1, keepdims=True), served["levels"].numpy()
+        assert np.abs(wanted - np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)).max() > 1e-2
+    else:
+        wanted, found = 1 / (1 + np.exp(-z[..., 0])), served["probability"].numpy()
+        assert np.abs(wanted - 1 / (1 + np.exp(-logits[..., 0]))).max() > 1e-2
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 def test_code_in_a_keras_file_is_not_run(tmp_path, capsys):
@@ -120,6 +164,23 @@ def test_predict(exported, scans, capsys):
     ]
 
 
+def test_predict_of_a_training_folder(exported, scans, capsys):
+    """Masks beside their images are left out and counted; a pattern takes them."""
+    for name in "ab":
+        for rater in (1, 2, 3):
+            Image.new("L", (14, 10)).save(scans / f"{name}_rater{rater}.png")
+    arguments = ["predict", "--model", str(exported), "--output", str(scans / "out"), "--images"]
+    assert main([*arguments, str(scans)]) == 0
+    said = capsys.readouterr().out
+    assert "2 of 2 images predicted" in said
+    assert "Left out: 6 files of raters, *_rater* beside *_image" in said
+    assert not list((scans / "out").glob("*_rater*"))
+    assert main([*arguments, str(scans / "*.png")]) == 0
+    said = capsys.readouterr().out
+    assert "8 of 8 images predicted" in said
+    assert "Left out" not in said
+
+
 def test_predict_files_with_a_window(exported, scans):
     np.save(scans / "ct.npy", np.linspace(-2000, 2000, 80).reshape(8, 10).astype("int16"))
     arguments = ["predict", "--model", str(exported), "--output", str(scans / "out"), "--images", str(scans / "ct.npy")]
@@ -136,6 +197,7 @@ def test_predict_files_with_a_window(exported, scans):
         (["--sliding-window", "4,4,4"], "sliding_window: expected"),
         (["--model", "nothing"], "there is no nothing"),
         (["--model", "ftp://host"], "url: expected"),
+        (["--output", "/proc/x"], "--output: expected a folder that can be made and written to. '/proc/x' cannot"),
         (["--model", "http://127.0.0.1:9", "--timeout", "2"], "no server answers there"),
         (["--images", "nothing/*.png"], "nothing matches"),
     ],

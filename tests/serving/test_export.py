@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_ordseg.layers import VectorScaling
 from keras_ordseg.models import BinarySegmenter, OrdinalSegmenter, small_backbone
 from keras_ordseg.serving import export
 
@@ -185,6 +186,45 @@ def test_a_process_without_keras_serves_the_same_numbers(tmp_path, rng):
             )
     assert set(served["fpn"]) == {"serving_default", "encoded", "contours", "summary"}
     assert set(served["volume"]) == set(served["signal"]) == {"serving_default", "contours", "summary"}
+
+
+def test_what_is_not_finite_is_not_exported(tmp_path):
+    """Weights, one structure, a calibrator, and what overflows; nothing is left behind."""
+    two = small(2, structures=("disc", "cup"))
+    diverged = [v for v in two.trainable_variables if "cup" in v.path][-1]
+    diverged.assign(np.full(diverged.shape, np.nan))
+    image = keras.Input((None, None, 1))
+    large = keras.Model(image, keras.layers.Dense(3, bias_initializer=keras.initializers.Constant(np.inf))(image))
+    broken, loud = small(3), Temperature()
+    loud.call = lambda z: z + np.nan
+    for variable in broken.trainable_variables:
+        variable.assign(np.full(variable.shape, np.nan))
+    for model, calibrator, names in [
+        (broken, None, r"\['agreement', 'majority', 'levels', 'at_least'\]: the training diverged. Check the loss"),
+        (two, None, r"\['cup_agreement', 'cup_majority', 'cup_levels', 'cup_at_least'\]"),
+        (small(3), loud, "the training diverged, or the calibrator is not finite"),
+        (large, None, "the training diverged"),
+    ]:
+        with pytest.raises(ValueError, match=f"model: expected finite probabilities of a trial image.*{names}"):
+            export(model, tmp_path / "export", calibrator)
+        assert not (tmp_path / "export").exists()
+
+
+def test_a_calibrator_of_another_model_is_refused_in_plain_words(tmp_path):
+    """A layer that knows its width, and one with an error of its own; without colours and lists of arguments."""
+    wrong = keras.layers.Lambda(lambda z: z[..., :1] @ keras.ops.ones((3, 4)))
+    for layer, words in (VectorScaling([1.0] * 3, [0.0] * 3), "last axis of 3"), (wrong, "[Dd]imension|shape"):
+        with pytest.raises(ValueError, match=f"calibrator: expected a layer.*does not take them.*{words}") as error:
+            export(small(3), tmp_path / "export", layer)
+        assert "\x1b" not in str(error.value)
+        assert "Arguments received" not in str(error.value)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in ("/proc/models", "/proc", tmp_path / "file" / "models"):
+        with pytest.raises(OSError, match=f"directory: expected a folder that can be made and written to. '{folder}'"):
+            export(small(), folder)
 
 
 EXPORT = """

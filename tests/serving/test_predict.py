@@ -9,6 +9,7 @@ from PIL import Image
 from keras_ordseg import data, serving
 from keras_ordseg.models import BinarySegmenter, OrdinalSegmenter, small_backbone
 from keras_ordseg.serving import _predict, _predict_models, predict_files
+from keras_ordseg.serving._predict_images import rating_files
 from tests.serving.test_export import shaken
 
 tf = pytest.importorskip("tensorflow")
@@ -235,7 +236,6 @@ def test_a_model_of_one_size(tmp_path, rng):
 def bad_files(folder):
     """Name -> words of the error that is wanted."""
     (folder / "cut.png").write_bytes((folder / "a.png").read_bytes()[:100])
-    Image.new("RGB", (8, 8), (1, 2, 3)).save(folder / "colour.png")
     (folder / "empty.nii.gz").write_bytes(b"")
     np.save(folder / "hounsfield.npy", np.full((8, 8), -1000, "int16"))
     np.save(folder / "objects.npy", np.array([{}], object), allow_pickle=True)
@@ -243,7 +243,6 @@ def bad_files(folder):
     np.save(folder / "four.npy", np.zeros((4, 4, 4, 4), "float32"))
     return {
         "cut.png": "damaged or cut short",
-        "colour.png": "8x8x3, and the model takes images of 2 axes and 1 channel",
         "empty.nii.gz": "cannot be read as NIfTI",
         "hounsfield.npy": "give window=",
         "objects.npy": "Python objects",
@@ -264,6 +263,74 @@ def test_bad_files_do_not_stop_the_rest(exported, scans, tmp_path):
         assert words in written[name]["error"]
         assert written[name]["expected_area"] == written[name]["review"] == ""
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith((".", "cut", "nan"))]
+
+
+def pictures(folder, rng):
+    """Grey and colour, 8 and 16 bits, palette and alpha, JPEG, as PNG and JPEG files of two sizes."""
+    folder.mkdir()
+    colour = Image.fromarray(rng.integers(0, 256, (10, 14, 3)).astype("uint8"))
+    colour.putpixel((3, 4), (7, 7, 7))
+    grey = Image.fromarray(rng.integers(0, 256, (9, 7)).astype("uint8"))
+    colour.save(folder / "colour.png")
+    colour.quantize(20).save(folder / "palette.png")
+    Image.merge("RGBA", [*colour.split(), colour.split()[0]]).save(folder / "alpha.png")
+    colour.save(folder / "photo.jpg", quality=90)
+    grey.save(folder / "grey.png")
+    grey.convert("RGB").save(folder / "grey_as_colour.png")
+    Image.fromarray(rng.integers(0, 2**16, (9, 7)).astype("uint16")).save(folder / "deep.png")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_of_other_channels_are_those_of_the_signature_encoded(channels, tmp_path, rng):
+    pictures(tmp_path / "scans", rng)
+    model = shaken(OrdinalSegmenter(small_backbone((None, None, channels), (4, 8)), 3))
+    serving.export(model, tmp_path / "export")
+    model.save(tmp_path / "model.keras")
+    encoded = tf.saved_model.load(str(tmp_path / "export" / "1")).signatures["encoded"]
+    for name in ("export", "model.keras"):
+        rows = predict_files(tmp_path / name, tmp_path / "scans", tmp_path / f"{name}-out")
+        assert [row["status"] for row in rows] == ["done"] * 7, rows
+        for row in rows:
+            content = (tmp_path / "scans" / row["file"]).read_bytes()
+            wanted = encoded(encoded=tf.constant([content]))["agreement"].numpy()[0]
+            assert row["expected_area"] == pytest.approx(wanted.sum(), rel=1e-5), row["file"]
+            found = Image.open(tmp_path / f"{name}-out" / f"{row['file'][:-4]}_agreement.png")
+            np.testing.assert_allclose(np.asarray(found) / 65535, wanted, atol=1.2e-5, err_msg=row["file"])
+
+
+def test_a_picture_of_channels_that_no_file_has(tmp_path, rng):
+    pictures(tmp_path / "scans", rng)
+    OrdinalSegmenter(small_backbone((None, None, 2), (4, 8)), 2).save(tmp_path / "model.keras")
+    rows = predict_files(tmp_path / "model.keras", tmp_path / "scans" / "*y.png", tmp_path / "out")
+    assert "9x7x1, and the model takes images of 2 axes and 2 channels" in rows[0]["error"]
+
+
+def test_masks_of_a_training_folder_are_no_images(exported, scans, tmp_path):
+    """By the names of `data.cases`, and only beside their image; what is asked for by pattern or name is taken."""
+    folder, images = scans
+    plain = Image.new("L", (8, 8))
+    masks = ["e_rater1.png", "e_raterB_2.tif", "f_rater_x_rater1.png", "f_rater_x_rater2.npy"]
+    others = ["e_image.png", "f_rater_x_image.png", "g_rater1.png", "e_votes.png"]
+    for name in [*masks, *others]:
+        np.save(folder / name, np.zeros((8, 8), "float32")) if name.endswith("npy") else plain.save(folder / name)
+    rows = predict_files(exported / "export", folder, tmp_path / "out")
+    assert {row["file"] for row in rows} == {*images, *others}
+    assert {file.name for file in rating_files(str(folder))} == set(masks)
+    rows = predict_files(exported / "export", folder / "e_*.png", tmp_path / "pattern")
+    assert [row["file"] for row in rows] == ["e_image.png", "e_rater1.png", "e_votes.png"]
+    assert len(predict_files(exported / "export", folder / "e_rater1.png", tmp_path / "file")) == 1
+    for images in (folder / "*", folder / "e_rater1.png", [folder / "e_rater1.png"]):
+        assert rating_files(images) == []
+
+
+def test_a_model_that_diverged(scans, tmp_path):
+    folder, images = scans
+    model = OrdinalSegmenter(small_backbone((None, None, 1), (4, 8)), 2)
+    for weight in model.trainable_variables:
+        weight.assign(np.full(weight.shape, np.nan))
+    model.save(tmp_path / "model.keras")
+    rows = predict_files(tmp_path / "model.keras", folder, tmp_path / "out")
+    assert ["is not finite" in row["error"] for row in rows] == [True] * 4
 
 
 class TestAgain:
@@ -341,7 +408,7 @@ class TestAgain:
 
 def test_a_server(exported, scans, tmp_path):
     """The same rows and files over REST and gRPC as from the folder; a refusal is the image's, a server gone is not."""
-    stand_in = pytest.importorskip("tests.serving.stand_in", reason="needs pip install keras_ordseg[serving]")
+    stand_in = pytest.importorskip("tests.serving.stand_in", reason="needs pip install 'keras_ordseg[serving]'")
     folder, images = scans
     export = exported / "export"
     wanted = predict_files(export, folder, tmp_path / "direct", review_threshold=0.2, spacing=(0.5, 2.0))
@@ -385,6 +452,9 @@ def test_subfolders_and_lists(exported, scans, tmp_path, capsys):
         ({"images": []}, FileNotFoundError, "nothing matches"),
         ({"output": "scans"}, ValueError, "is the folder of the images"),
         ({"output": "scans/a.png"}, NotADirectoryError, "is a file"),
+        ({"output": "/proc/out"}, OSError, "output: expected a folder that can be made and written to. '/proc/out'"),
+        ({"output": "/proc"}, OSError, "output: expected a folder .* written to. '/proc'.*another place"),
+        ({"output": "scans/a.png/out"}, NotADirectoryError, "output: expected a folder"),
         ({"window": (5, 1)}, ValueError, "window must be"),
         ({"sliding_window": (4, 4, 4)}, ValueError, "each of the 2 axes"),
         ({"sliding_window": 0}, ValueError, "sliding_window"),

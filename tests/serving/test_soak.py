@@ -21,8 +21,8 @@ from tests.serving.test_encoded import claims
 from tests.serving.test_export import shaken
 
 tf = pytest.importorskip("tensorflow")
-grpc = pytest.importorskip("grpc", reason="the stand-in server needs pip install keras_ordseg[serving]")
-pytest.importorskip("tensorflow_serving.apis", reason="the stand-in server needs pip install keras_ordseg[serving]")
+grpc = pytest.importorskip("grpc", reason="the stand-in server needs pip install 'keras_ordseg[serving]'")
+pytest.importorskip("tensorflow_serving.apis", reason="the stand-in server needs pip install 'keras_ordseg[serving]'")
 
 STAND_IN = pathlib.Path(__file__).with_name("stand_in.py")
 SIDES = [(16, 16), (24, 17), (9, 40)]
