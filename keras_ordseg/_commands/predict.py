@@ -3,7 +3,7 @@
 import re
 import sys
 
-from keras_ordseg._commands import numbers, words
+from keras_ordseg._commands import numbers, window, words
 
 
 def add(commands):
@@ -20,7 +20,7 @@ def add(commands):
     where = "a folder (less its *_rater* masks), a pattern in quotes, or files"
     add("--images", required=True, nargs="+", metavar="PATH", help=where)
     add("--output", required=True, metavar="FOLDER", help="of the results")
-    add("--window", metavar="LO,HI", help="values of the images that become 0 and 1, or percentiles as 1%%,99%%")
+    add("--window", type=window, metavar="LO,HI", help="values of the images that become 0 and 1, or 1%%,99%%")
     add("--sliding-window", type=numbers(int), metavar="A,B", help="predict in overlapping windows of these sides")
     add("--overlap", type=float, default=0.5, metavar="SHARE", help="of the windows, default %(default)s")
     add("--axis", type=int, default=-1, help="of the slices that a 2-D model takes of a volume, default the last")
@@ -47,8 +47,7 @@ def _run(arguments) -> int:
     model = arguments.model
     try:
         if arguments.window is not None:
-            ends = words(arguments.window)
-            given["window"] = ends if any("%" in end for end in ends) else tuple(map(float, ends))
+            given["window"] = arguments.window
         if (sides := arguments.sliding_window) is not None:
             given["sliding_window"] = sides[0] if len(sides) == 1 else sides
         given["quorum"] = [int(q) if q.isdecimal() else q for q in arguments.quorum]

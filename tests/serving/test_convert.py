@@ -167,5 +167,5 @@ def test_what_cannot_be_converted(version, tmp_path, monkeypatch):
         convert(version, tmp_path / "model.tflite", "encoded")
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ImportError, match=r"needed for .onnx files: pip install keras_ordseg\[convert\]"):
+    with pytest.raises(ImportError, match=r'needed for .onnx files: pip install "keras_ordseg\[convert\]"'):
         convert(version, tmp_path / "model.onnx")
