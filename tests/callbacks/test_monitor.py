@@ -216,7 +216,7 @@ def test_arguments(change, options, message, tmp_path, rng):
 def test_without_tensorboard(tmp_path, rng):
     with mock.patch("importlib.util.find_spec", return_value=None):
         callbacks.AgreementMonitor(arrays(rng), tmp_path)
-        with pytest.raises(ImportError, match=r"pip install keras_ordseg\[tensorboard\]"):
+        with pytest.raises(ImportError, match=r"pip install 'keras_ordseg\[tensorboard\]'"):
             callbacks.AgreementMonitor(arrays(rng), log_dir=tmp_path)
 
 

@@ -71,7 +71,7 @@ def test_refused_hdf5(panel):
 
 def test_without_h5py(panel, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(ImportError, match=r"HDF5 files need h5py: pip install keras_ordseg\[medical\]"):
+    with pytest.raises(ImportError, match=r'HDF5 files need h5py: pip install "keras_ordseg\[medical\]"'):
         data.cases(panel[0], "*.h5::HE/raw", "*.h5::GT/GT{r}")
 
 

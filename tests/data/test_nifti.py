@@ -206,5 +206,5 @@ class TestRefused:
 
     def test_without_nibabel(self, ct, monkeypatch):
         monkeypatch.setitem(sys.modules, "nibabel", None)
-        with pytest.raises(ImportError, match=r"NIfTI files need nibabel: pip install keras_ordseg\[medical\]"):
+        with pytest.raises(ImportError, match=r'NIfTI files need nibabel: pip install "keras_ordseg\[medical\]"'):
             data.load(table(ct[0], label=1, window=WINDOW))
