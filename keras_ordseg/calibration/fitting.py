@@ -11,7 +11,6 @@ from keras_ordseg.ops.ratings import panel
 
 _METHODS = ("temperature", "vector", "isotonic")
 _ROUNDING = 1e-6  # of a mean of probabilities, such as overlapping windows give
-_MANY = 1000  # a few binary logits may all lie in [0, 1]; those of an image never do
 
 
 def fit(y_true, y_pred, method="temperature", sample_weight=None, num_raters=None):
@@ -45,8 +44,8 @@ def fit(y_true, y_pred, method="temperature", sample_weight=None, num_raters=Non
         model, `serving.export(model, folder, calibrator)` into the exported graph.
 
     Raises:
-        ValueError: For an unknown method, shapes and values that do not fit, logits that are not finite, probabilities in
-            the place of logits, or no rated pixel.
+        ValueError: For an unknown method, shapes and values that do not fit, logits that are not finite, level
+            probabilities in the place of logits, or no rated pixel.
 
     >>> rng = np.random.default_rng(0)
     >>> votes = rng.integers(0, 4, size=(4, 32, 32))
@@ -96,19 +95,14 @@ def fit(y_true, y_pred, method="temperature", sample_weight=None, num_raters=Non
 
 
 def _refuse_probabilities(logits):
-    """A ValueError where `(pixels, K+1)` or `(pixels, 1)` are what an activation made of logits."""
-    if logits.min() < -_ROUNDING or logits.max() > 1 + _ROUNDING:
+    """A ValueError where `(pixels, K+1)` are what a softmax made of logits; one probability cannot be told from a logit."""
+    if logits.shape[-1] == 1 or logits.min() < -_ROUNDING or logits.max() > 1 + _ROUNDING:
         return
-    expected = "y_pred: expected logits, as model.predict gives them. Received "
-    if logits.shape[-1] > 1 and (np.abs(logits.sum(-1) - 1) < 1e-3).all():
+    if (np.abs(logits.sum(-1) - 1) < 1e-3).all():
         raise ValueError(
-            f"{expected}probabilities: values in [0, 1] that sum to 1 at every pixel. Of probabilities, as "
-            "models.sliding_window_inference gives them, take np.log(np.maximum(p, 1e-7)) first."
-        )
-    if logits.shape[-1] == 1 and len(logits) > _MANY:
-        raise ValueError(
-            f"{expected}{len(logits)} values that all lie in [0, 1], which are probabilities. Take their logit first: "
-            "p = np.clip(p, 1e-7, 1 - 1e-7), then np.log(p) - np.log1p(-p)."
+            "y_pred: expected logits, as model.predict gives them. Received probabilities: values in [0, 1] that sum to 1 at "
+            "every pixel. Of probabilities, as models.sliding_window_inference gives them, take np.log(np.maximum(p, 1e-7)) "
+            "first."
         )
 
 
