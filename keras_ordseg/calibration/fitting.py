@@ -100,9 +100,9 @@ def _refuse_probabilities(logits):
         return
     if (np.abs(logits.sum(-1) - 1) < 1e-3).all():
         raise ValueError(
-            "y_pred: expected logits, as model.predict gives them. Received probabilities: values in [0, 1] that sum to 1 at "
-            "every pixel. Of probabilities, as models.sliding_window_inference gives them, take np.log(np.maximum(p, 1e-7)) "
-            "first."
+            "y_pred: expected logits, as model.predict gives them. Received probabilities: values in [0, 1] that sum to 1 "
+            "at every pixel. Of probabilities, as models.sliding_window_inference gives them, take "
+            "np.log(np.maximum(p, 1e-7)) first."
         )
 
 
