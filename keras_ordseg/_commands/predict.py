@@ -41,13 +41,11 @@ def _run(arguments) -> int:
     from keras_ordseg import serving
     from keras_ordseg.serving._predict_images import rating_files
 
-    names = ("overlap", "axis", "batch_size", "spacing", "review_threshold", "overwrite")
+    names = ("overlap", "axis", "batch_size", "spacing", "review_threshold", "overwrite", "window")
     given = {name: getattr(arguments, name) for name in names}
     images = arguments.images[0] if len(arguments.images) == 1 else arguments.images
     model = arguments.model
     try:
-        if arguments.window is not None:
-            given["window"] = arguments.window
         if (sides := arguments.sliding_window) is not None:
             given["sliding_window"] = sides[0] if len(sides) == 1 else sides
         given["quorum"] = [int(q) if q.isdecimal() else q for q in arguments.quorum]

@@ -22,7 +22,7 @@ def checked(name, value, kind):
             return found
     expected = " or ".join(_named(choice) for choice in choices if choice is not NoneType)
     hint = ""
-    if isinstance(value, str) and {int, float} & set(choices):
+    if isinstance(value, str) and {int, float} & set(choices) and _is_number(value):
         hint = " A number has no quotes, and in YAML 1e-3 is text: write 1.0e-3."
     raise ValueError(f"{name}: expected {expected}. Received: {value!r}.{hint}")
 
@@ -40,6 +40,14 @@ def _converted(name, value, kind):
     if kind is str and isinstance(value, (str, PathLike)):
         return fspath(value)
     return _NO
+
+
+def _is_number(text):
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _named(kind):

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_ordseg.benchmark.per_image import PerImage
+
 
 def group_weights(groups, resamples: int, seed: int = 0):
     """How often each image counts in each bootstrap resample of the groups, row 0 being the data as they are.
@@ -47,6 +49,7 @@ def bootstrap_interval(collected, metric, baseline=None, resamples=1000, seed=0)
         baseline also `difference`, such a dict of `collected - baseline`.
 
     Raises:
+        TypeError: For anything but a `PerImage` or a list of them.
         ValueError: For an unknown metric or one whose state does not add up, fewer than two groups, or trainings or a
             baseline of other images.
 
@@ -63,7 +66,10 @@ def bootstrap_interval(collected, metric, baseline=None, resamples=1000, seed=0)
     """
     if not isinstance(resamples, int) or resamples < 10:
         raise ValueError(f"resamples: expected an int of at least 10. Received: {resamples!r}.")
-    trainings = {"collected": _listed(collected), "baseline": [] if baseline is None else _listed(baseline)}
+    trainings = {
+        "collected": _listed("collected", collected),
+        "baseline": [] if baseline is None else _listed("baseline", baseline),
+    }
     if not trainings["collected"]:
         raise ValueError("collected: expected a PerImage, or one for each training. Received an empty list.")
     first = trainings["collected"][0]
@@ -86,8 +92,11 @@ def bootstrap_interval(collected, metric, baseline=None, resamples=1000, seed=0)
     return out
 
 
-def _listed(collected):
-    return list(collected) if isinstance(collected, (list, tuple)) else [collected]
+def _listed(name, collected):
+    several = list(collected) if isinstance(collected, (list, tuple)) else [collected]
+    if not all(isinstance(one, PerImage) for one in several):
+        raise TypeError(f"{name}: expected what per_image gives, or a list, one for each training. Received: {collected!r}.")
+    return several
 
 
 def _means(values, seed=0):

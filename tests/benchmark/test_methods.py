@@ -216,6 +216,7 @@ epochs: 7
         ("folds: 2.5", "folds: expected a whole number. Received: 2.5"),
         ("data: [a/x, b/x]", "two runs are called 'x'"),
         ("epochs: many", "epochs: expected a whole number"),
+        ("epochs: many", "Received: 'many'[.]$"),
         ("epochs: true", "epochs: expected a whole number. Received: True"),
         ("learning_rate: 1e-3", "learning_rate: expected a number. Received: '1e-3'.*write 1.0e-3"),
         ("seeds: 3", "seeds: expected a list, each a whole number. Received: 3"),

@@ -187,6 +187,9 @@ def test_errors(rng):
         bootstrap_interval(other, "ece", shuffled)
     with pytest.raises(ValueError, match="collected: expected the same images"):
         bootstrap_interval([other, shuffled], "ece")
+    for wrong in (None, [other, 3]):
+        with pytest.raises(TypeError, match="collected: expected what per_image gives, or a list"):
+            bootstrap_interval(wrong, "ece")
     with pytest.raises(ValueError, match="collected: expected a PerImage, or one for each training"):
         bootstrap_interval([], "ece")
     with pytest.raises(ValueError, match="resamples: expected an int"):
