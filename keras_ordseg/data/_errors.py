@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from math import prod
 
+from keras_ordseg._checks import Problem, Remedy
+
 _SHOWN = 20
 _LIMIT = 2**31
 
@@ -12,21 +14,40 @@ class DataError(ValueError):
 
     The message names the file or the case and says what to do; `.problems` holds every problem found as a
     sentence each. It is a `ValueError`, so code that catches those catches it too.
+
+    Args:
+        text: what was expected and what was found.
+        remedies: what helps, see `keras_ordseg._checks.Problem`.
     """
 
     problems: tuple[str, ...] = ()
 
+    def __init__(self, text: str, *remedies: Remedy):
+        self.found = (Problem(text, remedies),)
+        super().__init__(str(self.found[0]))
+
     @classmethod
-    def listing(cls, problems: Iterable[str], where: str) -> "DataError":
+    def listing(cls, problems: Iterable[str | Problem], where: str) -> "DataError":
         """One error for every problem found, at most 20 of them printed."""
-        problems = tuple(dict.fromkeys(problems))
-        lines = [f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {where}:"]
-        lines += [f"  {problem}" for problem in problems[:_SHOWN]]
-        if len(problems) > _SHOWN:
-            lines.append(f"  … and {len(problems) - _SHOWN} more (all of them in .problems)")
+        found = [problem if isinstance(problem, Problem) else Problem(problem) for problem in problems]
+        found = {str(problem): problem for problem in found}
+        lines = [f"{len(found)} problem{'s' if len(found) > 1 else ''} in {where}:"]
+        lines += [f"  {problem}" for problem in list(found)[:_SHOWN]]
+        if len(found) > _SHOWN:
+            lines.append(f"  … and {len(found) - _SHOWN} more (all of them in .problems)")
         error = cls("\n".join(lines))
-        error.problems = problems
+        error.problems, error.found = tuple(found), tuple(found.values())
         return error
+
+    def __reduce__(self):
+        return _rebuilt, (type(self), str(self), self.problems, self.found)
+
+
+def _rebuilt(cls, text, problems, found):
+    """A `DataError` from another process."""
+    error = cls(text)
+    error.problems, error.found = problems, found
+    return error
 
 
 def checked_numbers(dtype) -> None:
