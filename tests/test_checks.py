@@ -27,7 +27,8 @@ def test_an_argument_error():
     error = ArgumentError("window", "(lo, hi) with lo < hi", "(9, 0)", "swap them")
     assert str(error) == "window: expected (lo, hi) with lo < hi; got (9, 0). Swap them."
     assert error.argument == "window"
-    assert error.spelled(lambda setting: f"--{setting.name}") == "--window: expected (lo, hi) with lo < hi; got (9, 0). Swap them."
+    said = error.spelled(lambda setting: f"--{setting.name}")
+    assert said == "--window: expected (lo, hi) with lo < hi; got (9, 0). Swap them."
 
 
 def test_a_list_of_problems_keeps_its_parts_and_counts_each_once():
