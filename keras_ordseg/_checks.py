@@ -49,9 +49,9 @@ class Problem:
 
     def spelled(self, spelling: Spelling = in_python) -> str:
         """Returns `where: text; remedy, or remedy`, with settings as `spelling` writes them (None: it has no such)."""
-        remedies = [text for remedy in self.remedies if (text := _remedy(remedy, spelling)) is not None]
         text = f"{self.where}: {self.text}" if self.where else self.text
-        return f"{text}; {', or '.join(remedies)}" if remedies else text
+        remedies = _joined(self.remedies, spelling)
+        return f"{text}; {remedies}" if remedies else text
 
     def __str__(self) -> str:
         return self.spelled()
@@ -78,11 +78,14 @@ class ArgumentError(ValueError):
         """Returns the message with settings as `spelling` writes them; the argument too where that is not Python."""
         name = self.argument if spelling is in_python else spelling(Setting(self.argument)) or self.argument
         text = f"{name}: expected {self.expected}" + ("" if self.got is None else f"; got {self.got}")
-        remedies = [text for remedy in self.remedies if (text := _remedy(remedy, spelling)) is not None]
-        if not remedies:
-            return text
-        said = ", or ".join(remedies)
-        return f"{text}. {said[0].upper() + said[1:]}."
+        remedies = _joined(self.remedies, spelling)
+        return f"{text}. {remedies[0].upper() + remedies[1:]}." if remedies else text
+
+
+def _joined(remedies: tuple[Remedy, ...], spelling: Spelling) -> str:
+    """Returns the alternatives that can be spelled, as one text."""
+    spelled = (_remedy(remedy, spelling) for remedy in remedies)
+    return ", or ".join(text for text in spelled if text is not None)
 
 
 def _remedy(remedy: Remedy, spelling: Spelling) -> str | None:
