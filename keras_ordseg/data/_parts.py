@@ -10,7 +10,6 @@ import numpy as np
 from keras_ordseg._checks import ArgumentError, Problem
 from keras_ordseg.data._errors import DataError
 
-
 NO_MASK = "has no mask of any of its raters"
 
 

@@ -186,7 +186,7 @@ def read_checked(cases, size=None, fit="crop", progress=False, one_size=False):
             problems.append(Problem(NO_MASK, where=f"case {case.id}"))
             continue
         image, ratings, found = reader.read(case)
-        problems += [_located(source, problem, cases) for source, problem in found]
+        problems += [located(source, problem, cases) for source, problem in found]
         if image is not None:
             problems += _answers(case, ratings, silent)
             ranks.setdefault(image.ndim - 1, []).append((case, image.shape[:-1]))
@@ -207,7 +207,7 @@ def read_checked(cases, size=None, fit="crop", progress=False, one_size=False):
         raise DataError.listing(problems, cases.where)
 
 
-def _located(source, problem, cases):
+def located(source, problem, cases):
     """A problem of one file of a case, with the file's name."""
     where = source.shown(cases.path)
     return problem.at(where) if isinstance(problem, Problem) else f"{where}: {problem}"
