@@ -1,10 +1,12 @@
 """The cases of a folder, by patterns, with their groups."""
 
 from numbers import Integral
+from pathlib import Path
 
 from keras_ordseg._checks import ArgumentError, Problem, Setting
 from keras_ordseg.data._cells import cell_text, nfc, shown_list
 from keras_ordseg.data._errors import DataError
+from keras_ordseg.data._folder import files_like
 from keras_ordseg.data._groups import given_groups, index_file, index_groups
 from keras_ordseg.data._patterns import SAME_TEXT, left_over, match, natural
 from keras_ordseg.data._sources import format_of, split_address
@@ -85,7 +87,7 @@ def _chosen(root, there, names):
 def _nothing(root, argument, pattern, what):
     """The error that nothing fits a pattern, with what is there instead: datasets of a file that fits, or files."""
     file_pattern, dataset, *_ = split_address(pattern)
-    file = next((f for f in sorted(root.glob(file_pattern.replace("{r}", "*"))) if f.is_file()), None)
+    file = next((file for _, file in files_like(root, Path(file_pattern).as_posix(), {})), None)
     if dataset and file:
         found = f"{file.relative_to(root)} holds {shown_list(sorted(format_of(file).datasets(file)))}"
     else:
@@ -94,5 +96,5 @@ def _nothing(root, argument, pattern, what):
     rule = f"In a pattern {SAME_TEXT}. " if pattern.count("*") > 1 else ""
     return DataError(
         f"{root}: {what} matches {nfc(pattern)!r}. {rule}{found}",
-        ("give the pattern as ", Setting(argument)), "list the files in a CSV table",
+        ("say which files with ", Setting(argument)), "list the files in a CSV table",
     )  # fmt: skip

@@ -13,7 +13,7 @@ from keras_ordseg.data._sources import Source
 
 LINK = Problem("is a link whose content is not here", ("get it first, as by git annex get or dvc pull",))
 _SIGNS = re.compile(r"(\*|\{r\})")
-_ENDING = re.compile(r"(\.nii\.gz|\.[^./*{}]+)?$")
+_ENDING = re.compile(r"((?i:\.nii\.gz)|\.[^./*{}]+)?$")
 _SHOWN = 100  # files of one folder that no pattern reaches
 
 

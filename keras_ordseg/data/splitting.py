@@ -27,7 +27,7 @@ def split(
         For each part the ascending indices of its images.
 
     Raises:
-        ArgumentError: images without a group, fewer groups than parts, or fractions that are not positive or above 1
+        ValueError: images without a group, fewer groups than parts, or fractions that are not positive or above 1
             in sum.
 
     >>> from keras_ordseg import data
@@ -71,8 +71,10 @@ def _names(groups):
     if names.ndim != 1:
         raise ArgumentError("groups", "one name for each image", f"an array of shape {names.shape}")
     if missing := [row for row, name in enumerate(given) if is_missing(name)]:
-        what = f"none (None, NaN or blank) for {len(missing)} of {len(given)} images, at {shown_list(missing)}"
-        raise ArgumentError("groups", "a group for every image", what, "say which group these are of", "leave them out")
+        raise ValueError(
+            f"groups: expected a group for every image; got none (None, NaN or blank) for {len(missing)} of {len(given)} "
+            f"images, at {shown_list(missing)}. Say which group these are of, or leave them out."
+        )
     if names.dtype.kind in "biufmM":
         return names
     try:
