@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from io import StringIO
 from pathlib import Path
 
-from keras_ordseg.data._cells import is_missing, nfc
+from keras_ordseg.data._cells import nfc
 from keras_ordseg.data._errors import DataError
 
 OWN = ("id", "group", "image", "ratings", "votes")
@@ -23,12 +23,14 @@ def read_sheet(path: Path) -> tuple[list[str], list[tuple[int, dict]]]:
     Raises:
         DataError: The file is missing, empty or not text, a quote is not closed, or a column's name comes twice.
     """
-    lines, separator = _lines(path, _text(path))
+    text, separator = _separated(_text(path))
     try:
-        # strict, because a quote that is not closed would swallow the rows below it
-        found = list(csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True))
+        found = _cells(text, separator)
     except csv.Error as error:
-        raise DataError(f"{path}: cannot be read as CSV ({error})", "check its quotes") from None
+        try:
+            found = _cells(re.sub(rf'"[ \t]+(?={re.escape(separator)}|\r|\n|$)', '"', text), separator)
+        except csv.Error:
+            raise DataError(f"{path}: cannot be read as CSV ({error})", "check its quotes") from None
     found = [(number, cells) for number, cells in enumerate(found) if any(cell.strip() for cell in cells)]
     if not found:
         raise DataError(f"{path}: there are no rows")
@@ -36,11 +38,11 @@ def read_sheet(path: Path) -> tuple[list[str], list[tuple[int, dict]]]:
     names = checked_names(header, str(path))
     rows = []
     for number, cells in found[1:]:
-        row = dict(zip(names, cells, strict=False))
-        if extra := [cell for cell in cells[len(names) :] if cell.strip()]:
-            row[None] = extra
-        if "" in row and is_missing(row[""]):
-            del row[""]  # a separator at the end of each line
+        row = {name: cell for name, cell in zip(names, cells, strict=False) if name}
+        # beyond the header, or below no name; pandas writes its index first, below none
+        nameless = [cell for place, cell in enumerate(cells) if place and (place >= len(names) or not names[place])]
+        if any(cell.strip() for cell in nameless):
+            row[None] = nameless
         rows.append((number - start, row))
     return [name for name in names if name], rows
 
@@ -82,11 +84,16 @@ def _text(path):
     return text
 
 
-def _lines(path, text):
-    """The text from its header on, as lines for `csv`, and the separator of the header."""
+def _cells(text, separator):
+    # strict, because a quote that is not closed would swallow the rows below it
+    return list(csv.reader(StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True))
+
+
+def _separated(text):
+    """The text from its header on, and the separator of the header."""
     first = re.match(r"(\s*\n)*[\"']?sep=(.)[\"']?[ ,;\t]*\r?\n", text, re.IGNORECASE)  # as Excel begins a file
     if first:
-        return StringIO(text[first.end() :], newline=""), first[2]
+        return text[first.end() :], first[2]
     header = re.search(r"\S[^\r\n]*", text)
     header = re.sub(r'"[^"]*"', "", header[0] if header else "")
-    return StringIO(text, newline=""), max(_SEPARATORS, key=header.count)
+    return text, max(_SEPARATORS, key=header.count)

@@ -61,7 +61,7 @@ def slot_names(num_raters, raters):
 
 def rater_names(raters):
     """The names of chosen raters as text."""
-    if isinstance(raters, str) or not hasattr(raters, "__iter__"):
+    if isinstance(raters, str | set | frozenset) or not hasattr(raters, "__iter__"):
         raise ArgumentError("raters", "a list of names", repr(raters))
     names = [cell_text(rater) for rater in raters]
     if None in names or not names or len(set(names)) < len(names):

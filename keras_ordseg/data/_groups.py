@@ -65,6 +65,8 @@ def index_groups(index, ids):
     table, problems = {}, []
     for number, row in rows:
         key, group = cell_text(row.get("id")), cell_text(row.get("group"))
+        if None in row:
+            problems.append(f"row {number}: has more cells than the header (a separator inside a name needs quotes)")
         if key is None:
             problems.append(f"row {number}: has no id")
         elif group is None:

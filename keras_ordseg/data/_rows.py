@@ -189,7 +189,7 @@ class _Table:
         elif is_broken_link(source.file):
             self.problems.append(Problem(f"{what} {text} {LINK.text}", LINK.remedies, place))
         elif not source.file.is_file():
-            self._problem(place, f"{what} {text} is not there")
+            self._problem(place, f"{what} {text} is not there", *["write / between folders"] * ("\\" in text))
         return source
 
     def _choose(self, read):
@@ -197,6 +197,9 @@ class _Table:
         there = sorted({name for row in read for name in row["ratings"]}, key=natural)
         if self.names is None:
             self.names = there
+            if empty := [column for name, column in self.by_column.items() if name not in there]:
+                remedies = ("remove it", ("choose among the others in ", Setting("raters")))
+                self.problems += [Problem(f"the column {column!r} holds no mask", remedies) for column in empty]
         elif missing := [name for name in self.names if name not in there]:
             self.problems.append(
                 Problem(

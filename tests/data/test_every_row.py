@@ -40,7 +40,7 @@ class TestChosenRaters:
         for source in ("", "t.csv"):
             assert data.cases(table / source, raters=["3", "1"]).raters == ("3", "1")
 
-    @pytest.mark.parametrize("raters", [[], "12", ["1", "1 "], ["1", None], 1, [float("nan")]])
+    @pytest.mark.parametrize("raters", [[], "12", ["1", "1 "], ["1", None], 1, [float("nan")], {"1", "2"}])
     def test_no_names(self, table, raters):
         for source in ("", "t.csv"):
             with pytest.raises(ValueError, match="raters: expected"):

@@ -69,6 +69,8 @@ def test_headers(four, header, table):
         (lines(",id,group", cells=lambda i: (i, i, f"p{i // 2}")), "utf-8"),  # as pandas writes its index
         (lines('id,"a;b;c",group', cells=lambda i: (i, '"x;y"', f"p{i // 2}")), "utf-8"),
         (lines("id,group", cells=lambda i: (f"{i}.0", f"p{i // 2}")), "utf-8"),
+        (lines('"id" , "group" ', cells=lambda i: (f'"{i}" ', f'"p{i // 2}"\t')), "utf-8"),
+        (lines("id,group").replace("\n", "\r"), "utf-8"),
     ],
 )
 def test_separators_and_encodings(four, text, encoding):
@@ -94,6 +96,8 @@ def test_capitals_of_the_index(four, name):
         (lines("id,group", cells=lambda i: (i, "NaN" if i == 2 else "p")), "row 3: id '2' has no group"),
         (lines("id,group") + "0,p9\n", "row 5: id '0' has two groups, p0 and p9"),
         (lines("id,group") + ",p9\n", "row 5: has no id"),
+        ("id,group\n0,Smith, John\n1,Smith, Ann\n2,p\n3,p\n", "row 1: has more cells than the header"),
+        ("id,group,\n0,Smith, John\n1,Smith, Ann\n2,p,\n3,p,\n", "row 1: has more cells than the header"),
         ('id,group\n0,"p0\n1,p0\n2,p1\n3,p1\n', "cannot be read as CSV .*; check its quotes"),
         ("id,group\n0,p0\n1,p0\n", "does not name 2 of 4 cases, the first is '2'"),
     ],

@@ -296,6 +296,17 @@ class TestTables:
         with pytest.raises(data.DataError, match="ratings: rater 1 comes twice"):
             data.cases(rows)
 
+    def test_a_rater_without_any_mask(self, panel):
+        """Or the number of raters would depend on which rows a table holds."""
+        with pytest.raises(data.DataError, match="the column 'rater9' holds no mask; remove it"):
+            self.table(panel, "id,image,rater1,rater9\nx,a_image.png,a_rater1.png,\n")
+        (panel / "t.csv").write_text("id,image,rater1,rater9\nx,a_image.png,a_rater1.png,\n")
+        assert data.cases(panel / "t.csv", raters=["1"]).raters == ("1",)
+
+    def test_paths_of_windows(self, panel):
+        with pytest.raises(data.DataError, match="is not there; write / between folders"):
+            self.table(panel, "id,image,rater1\nx,.\\a_image.png,a_rater1.png\n")
+
     def test_cells_that_are_missing(self, panel):
         rows = [
             {"id": 0, "image": panel / "a_image.png", "rater1": panel / "a_rater1.png", "Rater2": float("nan")},
