@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -136,12 +137,15 @@ def from_folder(
     return from_arrays(load(cases(path, image, ratings, **reading), size, fit, progress))
 
 
-def read_checked(cases, size=None, fit="crop", progress=False, one_size=False):
-    """Yield a dict of the values of each case while none has a problem; at the end raise all problems."""
+def read_checked(cases, size=None, fit="crop", progress=False, one_size=False, remarks=None):
+    """Yield a dict of the values of each case while none has a problem; at the end raise all problems.
+
+    What is suspicious and may be right is warned of, or added to the list `remarks`.
+    """
     reader, problems = CaseReader(cases), []
     for done, case in enumerate(cases, 1):
         image, ratings, found = reader.read(case)
-        problems += [f"{source.shown(cases.path)}: {text}" for source, text in found]
+        problems += [problem.at(source.shown(cases.path)) for source, problem in found]
         if not problems:
             yield fitted(reader, case, image, ratings, size, fit)
         if progress:
@@ -153,6 +157,11 @@ def read_checked(cases, size=None, fit="crop", progress=False, one_size=False):
         problems.append("there is no case")
     if problems:
         raise DataError.listing(problems, cases.where)
+    for remark in reader.remarks():
+        if remarks is None:
+            warnings.warn(f"{cases.where}: {remark}", stacklevel=3)
+        else:
+            remarks.append(remark)
 
 
 def fitted(reader, case, image, ratings, size, fit):
