@@ -126,7 +126,7 @@ def _one_number(pixels, alpha):
         return pixels
     if (pixels[..., :1] == pixels).all():
         return pixels[..., 0]
-    if pixels.dtype.kind == "f" or pixels.shape[-1] > 3:
+    if pixels.dtype.kind not in "bu" or pixels.dtype.itemsize > 2 or pixels.shape[-1] > 3:
         raise DataError(
             f"holds {pixels.shape[-1]} different channels of {pixels.dtype} where a mask has one number for each pixel; "
             "if each is a rater, name them as [..., {r}]"
@@ -213,5 +213,5 @@ def _is_deep_jpeg2000(image):
 
 
 def _is_16_bit(image):
-    # Pillow before 11 opens 16-bit PNG files in mode "I"
-    return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+    # Pillow opens 16-bit PGM files in mode "I", and before 11 PNG files too
+    return image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))

@@ -7,6 +7,8 @@ from keras_ordseg.data._numbers import listed, number
 
 _FULL = {1, 255, 65535}  # the largest number of a mask of 1, 8 and 16 bits: one mark, written by three tools
 
+_SMALL = 64  # above it, 255 is one more grey of a picture
+
 
 @dataclass
 class _Rater:
@@ -58,11 +60,18 @@ class Judgement:
                 text = ", ".join(f"rater {name} by {number(value)}" for value, name in values.items())
                 found.append(f"raters mark by different values ({text}); if these are different structures, give label=")
             return found
+        if self._ignored(seen):
+            found.append(f"255 is read as not marked by {self._labels}; if it means ignored (-1 in 8 bits), give void=255")
         if not any(rater.marks for rater in seen):
             if not self._whole and (others := sorted(set().union(*(rater.others for rater in seen)))):
                 found.append(f"no mask of these cases holds {self._labels}; beside 0 they hold {listed(others)}")
             return found
         return found + [f"{self._without(rater)}" for rater in seen if rater.others and self._shares(rater, seen)]
+
+    def _ignored(self, seen):
+        """Whether 255 stands out of a map of small labels, as -1 does in 8 bits."""
+        values = set(self._label).union(*(set(rater.others) for rater in seen))
+        return 255 in values - set(self._label) and max(values - {255}) < _SMALL
 
     @property
     def _labels(self):

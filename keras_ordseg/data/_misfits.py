@@ -53,11 +53,12 @@ def colours(case, mask_source, mask, image):
     """Returns a sentence where a mask of equal slices, and its image, are read as a volume of 3 or 4 slices, or None."""
     if case.part or mask_source.order or case.image.order or mask.ndim != 3 or mask.shape != image:
         return None
-    if mask.shape[-1] not in (3, 4) or not (mask == 1).any() or (mask != mask[..., :1]).any():
+    repeated = [(mask[..., :1], -1), (mask[:1], 0)]
+    if not (mask == 1).any() or not any(mask.shape[a] in (3, 4) and (mask == first).all() for first, a in repeated):
         return None
     return (
-        f"{case.image.name} and {mask_source.name} have shape {sides(image)}, read as volumes of {image[-1]} slices; if "
-        "these are colours, give the mask one number for each pixel"
+        f"{case.image.name} and {mask_source.name} have shape {sides(image)}, read as volumes of three axes; if one of them "
+        "is for colours, give the mask one number for each pixel"
     )
 
 

@@ -27,7 +27,7 @@ class CaseReader:
         self._whole, self._kept = {}, {}
         self._marks, self._geometry, self._shapes = {}, {}, {}
         self._judgement, self._unsure, self._two_forms = Judgement(cases), None, {}
-        self._channels, self._sizes = {}, {}
+        self._channels, self._sizes, self._orders = {}, {}, {}
 
     def read(self, case):
         """`(image, ratings, problems)` of a case.
@@ -57,7 +57,9 @@ class CaseReader:
             self._unsure = self._unsure or colours(case, *given[0], pixels.shape)
             pixels = pixels.reshape(with_channels(pixels.shape, rank))
             self._channels[case.image] = pixels.shape[-1]
-            self._sizes.setdefault(pixels.shape[:-1], case.image)
+            self._orders.setdefault(case.image.order, case.image.shown(self.cases.path))
+            if not problems:
+                self._sizes.setdefault(pixels.shape[:-1], case.image)
         if problems or pixels is None:
             return None, None, problems
         if case.votes is not None:
@@ -98,6 +100,9 @@ class CaseReader:
     def remarks(self):
         """What is suspicious about the set as a whole, and may be right, as sentences."""
         found = self._judgement.remarks() + ([self._unsure] if self._unsure else [])
+        orders = [f"{image} {order}" for order, image in self._orders.items() if order]
+        if len(orders) > 1:
+            found.append(f"images list their axes differently ({', '.join(orders)}): one is transposed against the other")
         if self._two_forms:
             count, first = len(self._two_forms), next(iter(self._two_forms.values()))
             found.append(f"the qform and sform of {count} files disagree (as {first}); the sform is read, others may not")
@@ -142,7 +147,7 @@ class CaseReader:
         if source.row is not None or source.channel is not None:
             source.check_index(self._stored_shape(source))
         values = self._taken(source, part, role)
-        if role != "image" and source.format is not _images:  # a last axis of 1 is none of a mask's
+        if role != "image" and source.format is not _images and values.shape[-1:] == (1,):  # perhaps none of a mask's axes
             taken = sum(not isinstance(piece, slice) for piece in part)
             values = values.reshape(values.shape[: len(self._mask_axes(source)) - taken])
         return values

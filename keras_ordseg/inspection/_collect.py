@@ -120,7 +120,7 @@ def _contrast(found, count, window):
     """The note on images of little contrast: the way they are read may not fit them."""
     if not found["narrow_images"]:
         return []
-    advice = "see whether the window fits" if window else "12 bits stored in 16 want a window of 0 to 4095 (--window, window=)"
+    advice = "see whether the window fits" if window else "12 bits in 16 want a window (window=, --window) of 0 to 4095"
     return [
         f"Intensities of {found['narrow_images']} of {count} images span less than {_NARROW} of 0 to 1 (in "
         f"{found['constant_images']} there is one alone); all images span {found['lowest']:.4g} to {found['highest']:.4g}: "
