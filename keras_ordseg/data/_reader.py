@@ -52,8 +52,10 @@ class CaseReader:
             if mask is not None
         ]
         if pixels is not None and given:
-            rank = given[0][1].ndim - (case.votes is not None)
-            problems += self._misfits(case, pixels.shape, [(source, mask.shape[:rank]) for source, mask in given], rank)
+            slots = case.votes is not None
+            shapes = [(source, mask.shape[: mask.ndim - slots]) for source, mask in given]
+            rank = len(shapes[0][1])
+            problems += self._misfits(case, pixels.shape, shapes, rank)
             self._unsure = self._unsure or colours(case, *given[0], pixels.shape)
             pixels = pixels.reshape(with_channels(pixels.shape, rank))
             self._channels[case.image] = pixels.shape[-1]

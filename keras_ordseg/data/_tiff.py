@@ -134,6 +134,8 @@ def _pixels(page):
             f"its compression {page.compression.name} is not read for {page.samplesperpixel} samples of {page.dtype}; save "
             "it without compression, or with deflate (zip)"
         )
+    if int(page.predictor) not in (1, 2):
+        raise DataError(f"its predictor {page.predictor.name} is not read; save it without")
     if int(page.compression) in _DEFLATE:
         _check_unpacked(page)
     pixels = page.asarray()

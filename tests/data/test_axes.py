@@ -83,7 +83,8 @@ class TestOrder:
     @pytest.mark.parametrize("shape", [(8, 8), (4, 4, 4), (4, 3, 4)])
     def test_numpy_with_nifti_where_the_shape_does_not_tell(self, listed, shape):
         cases = listed((".npy", np.ones(shape, np.float32)), (".nii", np.ones(shape, np.uint8)))
-        with pytest.warns(UserWarning, match=rf"image.npy may list either, and a shape of {'x'.join(map(str, shape))} does not"):
+        sides = "x".join(map(str, shape))
+        with pytest.warns(UserWarning, match=f"image.npy may list either, and a shape of {sides} does not tell"):
             data.load(cases)
 
     def test_numpy_with_nifti_where_it_does(self, listed):
@@ -133,7 +134,7 @@ class TestAxesOfOne:
 
     def test_a_first_axis_of_one(self, listed):
         (text,) = problems(listed((".npy", GREY), (".npy", MASK[None])))
-        assert text == "rater1.npy: the mask has shape (1, 6, 5), its image image.npy (6, 5); take its one row, rater1.npy[0]"
+        assert text.endswith("has shape (1, 6, 5), its image image.npy (6, 5); take its one row, rater1.npy[0]")
 
     def test_votes(self, tmp_path):
         save(tmp_path / "a_image.png", GREY)
