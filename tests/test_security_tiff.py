@@ -62,8 +62,8 @@ def test_files_that_a_description_names_are_not_opened(tmp_path):
     xml = (
         '<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
         '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="float" SizeX="5" SizeY="6" SizeZ="2" '
-        'SizeC="1" SizeT="1"><TiffData IFD="0" PlaneCount="2"><UUID FileName="secret.tif">urn:uuid:1</UUID></TiffData></Pixels>'
-        "</Image></OME>"
+        'SizeC="1" SizeT="1"><TiffData IFD="0" PlaneCount="2"><UUID FileName="secret.tif">urn:uuid:1</UUID></TiffData>'
+        "</Pixels></Image></OME>"
     )
     file = tmp_path / "a.ome.tif"
     tifffile.imwrite(file, np.zeros((6, 5), np.float16), photometric="minisblack", description=xml, metadata=None)

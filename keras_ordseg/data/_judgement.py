@@ -23,12 +23,18 @@ class _Rater:
         return f"{len(self.masks)} mask{'s' * (len(self.masks) != 1)}"
 
 
+def is_lossy(source):
+    """Returns whether a file is a JPEG by its name: its numbers are near those that were saved."""
+    return source.file.suffix.lower() in (".jpg", ".jpeg", ".jfif", ".jpe")
+
+
 class Judgement:
     """Collects what was found in each mask, and judges once, at the end of a selection."""
 
     def __init__(self, cases):
         self._path, self._label, self._whole = cases.path, cases.reading.label, cases.whole
         self._raters = [_Rater(name) for name in cases.raters]
+        self._blurred = None
 
     def add(self, rater, source, found):
         """Adds a mask of the rater of that number."""
@@ -39,6 +45,8 @@ class Judgement:
         for value in found.others:
             seen.others.setdefault(value, source)
         seen.minus = seen.minus or found.minus
+        if found.others and is_lossy(source):
+            self._blurred = self._blurred or source
 
     def problems(self):
         """Returns what the numbers prove to be wrong, as a list of problems."""
@@ -60,6 +68,9 @@ class Judgement:
                 text = ", ".join(f"rater {name} by {number(value)}" for value, name in values.items())
                 found.append(f"raters mark by different values ({text}); if these are different structures, give label=")
             return found
+        if self._blurred:
+            file = self._blurred.shown(self._path)
+            found.append(f"{file} is a JPEG, which blurs labels: beside {self._labels} it holds other values; save masks as PNG")
         if self._ignored(seen):
             found.append(f"255 is read as not marked by {self._labels}; if it means ignored (-1 in 8 bits), give void=255")
         if not any(rater.marks for rater in seen):

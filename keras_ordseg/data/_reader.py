@@ -8,7 +8,7 @@ from keras_ordseg._checks import Problem
 from keras_ordseg.data import _images, _nifti
 from keras_ordseg.data._errors import DataError
 from keras_ordseg.data._grids import compare
-from keras_ordseg.data._judgement import Judgement
+from keras_ordseg.data._judgement import Judgement, is_lossy
 from keras_ordseg.data._misfits import colours, misfits, picture_sides, unsure, with_channels
 from keras_ordseg.data._numbers import number
 from keras_ordseg.data._parts import offsets
@@ -140,6 +140,8 @@ class CaseReader:
         return mask
 
     def _votes(self, case):
+        if is_lossy(case.votes):
+            raise DataError("is a JPEG, which changes counts; save votes as PNG")
         return to_slots(self._stored(case.votes, case.part, "votes"), self.reading.num_raters, self.reading.void)
 
     def _stored(self, source, part, role):

@@ -36,14 +36,14 @@ def checked_reading(label, void, window, num_raters):
     Raises:
         ValueError: an argument that is none, named.
     """
+    given = repr(label)
     label = None if label is None else _integers("label", label)
     void = () if void is None else _integers("void", void)
     if label is not None and num_raters is not None:
-        raise ArgumentError("label", "no label with votes, whose numbers are counts", repr(label), "leave it out")
+        raise ArgumentError("label", "no label with votes, whose numbers are counts", given, "leave it out")
     if label is not None and -1 in label:
-        raise ArgumentError(
-            "label", "values other than -1, which means that the rater did not rate", repr(label), "store marks as 1"
-        )
+        expected = "values other than -1, which means that the rater did not rate"
+        raise ArgumentError("label", expected, given, "store marks as 1")
     if num_raters is not None and (counts := [value for value in void if 0 <= value <= num_raters]):
         raise ArgumentError("void", f"with votes values that are no counts of 0 to {num_raters}", repr(counts))
     if label is not None and (both := set(label) & set(void)):

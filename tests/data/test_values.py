@@ -159,13 +159,13 @@ class TestLabels:
 
     def test_arguments_that_contradict(self, panel):
         for options, message in (
-            ({"label": -1}, r"label: expected values other than -1, .*; got \(-1,\)\. Store marks as 1\."),
+            ({"label": -1}, r"label: expected values other than -1, .*; got -1\. Store marks as 1\."),
             ({"label": (1, -1)}, "label: expected values other than -1"),
         ):
             with pytest.raises(ValueError, match=message):
                 panel(SQUARE, SQUARE, **options)
         for options, message in (
-            ({"label": 2}, r"label: expected no label with votes, .*; got \(2,\)\. Leave it out\."),
+            ({"label": 2}, r"label: expected no label with votes, .*; got 2\. Leave it out\."),
             ({"void": 2}, r"void: expected .* no counts of 0 to 3; got \[2\]"),
         ):
             with pytest.raises(ValueError, match=message):
@@ -236,3 +236,29 @@ def test_a_batch_that_lacks_the_label_is_no_news(panel):
         for index in range(len(sequence)):
             sequence[index]
     assert [str(one.message) for one in seen if "keras" not in one.filename] == []
+
+
+class TestJpeg:
+    def save(self, folder, name, array):
+        Image.fromarray(array).save(folder / name, quality=60)
+
+    def test_labels_blur(self, tmp_path):
+        mask = np.zeros((32, 32), np.uint8)
+        mask[5:20, 3:17] = 255
+        self.save(tmp_path, "a_image.png", mask)
+        self.save(tmp_path, "a_rater1.jpg", mask)
+        with pytest.warns(UserWarning, match="a_rater1.jpg is a JPEG, which blurs labels: beside label=255 it holds other"):
+            data.load(data.cases(tmp_path, ratings="*_rater{r}.jpg", label=255))
+
+    def test_counts_are_not_read_of_it(self, tmp_path):
+        self.save(tmp_path, "a_image.png", SQUARE)
+        self.save(tmp_path, "a_votes.jpg", SQUARE)
+        with pytest.raises(data.DataError, match="a_votes.jpg: is a JPEG, which changes counts; save votes as PNG"):
+            data.load(data.cases(tmp_path, votes="*_votes.jpg", num_raters=2))
+
+
+def test_arrays_too_show_what_is_too_much():
+    image = np.ones((1, 4, 4, 1))
+    image[0, 0, 0] = 1.0000001
+    with pytest.raises(data.DataError, match=r"the image spans \[1, 1.0000001\] where \[0, 1\] is expected"):
+        data.check_arrays({"image": image, "ratings": np.zeros((1, 4, 4, 2), np.int8)})
