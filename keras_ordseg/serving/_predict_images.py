@@ -119,7 +119,7 @@ def geometry(file, rank):
     import nibabel
 
     unit = nibabel.load(file).header.get_xyzt_units()[0]
-    return tuple(float(s) * _MILLIMETRES.get(unit, 1.0) for s in _nifti.geometry(file)[1][:rank])
+    return tuple(float(s) * _MILLIMETRES.get(unit, 1.0) for s in _nifti.geometry(file).spacing[:rank])
 
 
 def pixel_size(spacing, rank):
