@@ -20,7 +20,7 @@ def least_scale(likelihood, logits):
 
     Returns:
         The scale. Where there is none of least likelihood, a `UserWarning` says so, and a penalty that weighs as much as
-        one pixel keeps it near that of logits with a standard deviation of 1.
+        one pixel keeps it near 1.
     """
     scale, reason = _single_scale(likelihood, logits)
     if reason:
@@ -42,11 +42,11 @@ def _single_scale(likelihood, logits):
     if flat > -_NOISE or steep <= 0:
 
         def penalized(x):
-            value, by_scale, _ = likelihood(logits, np.exp(x[0]) * unit, 0.0)
-            by_scale = by_scale.sum(keepdims=True) * np.exp(x) * unit
+            value, by_scale, _ = likelihood(logits, np.exp(x[0]), 0.0)
+            by_scale = by_scale.sum(keepdims=True) * np.exp(x)
             return value + x[0] ** 2 / len(logits), by_scale + 2 * x / len(logits)
 
-        scale = float(np.exp(_minimize(penalized, np.zeros(1))[0]) * unit)
+        scale = float(np.exp(_minimize(penalized, np.zeros(1))[0]))
         return scale, _CHANCE if flat > -_NOISE else _SEPARATED
     low = high = 0.0
     while slope(np.exp(high)) < 0:
@@ -130,7 +130,7 @@ def _unbounded(objective, found, start, width):
 
 def _say_so(reason):
     warnings.warn(
-        f"y_true: expected answers that tell how sure the model may be; {reason}. A penalty that weighs as much as one pixel "
-        "keeps the calibrator moderate; fit it on more images.",
+        f"y_true: expected answers that tell how sure the model may be; {reason}. A penalty that weighs as much as one "
+        "pixel keeps the calibrator near the model's own logits; fit it on more images.",
         stacklevel=4,
     )

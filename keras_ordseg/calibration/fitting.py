@@ -31,7 +31,7 @@ def fit(y_true, y_pred, method="temperature", sample_weight=None, num_raters=Non
     The likelihood of levels is that of the votes `v` among the `n` raters present (levels thinned to n where raters are
     absent); that of a binary logit counts every rater's answer. Logits of any scale are taken. Where nothing is likeliest
     (the logits separate the answers perfectly or rank them no better than chance; a level or a mark never occurs), a
-    warning says so, and a penalty that weighs as much as one pixel keeps the numbers moderate.
+    warning says so, and a penalty that weighs as much as one pixel keeps the calibrated logits near the model's own.
 
     Isotonic curves of levels use only pixels that all K raters
     rated, because fewer do not tell whether at least t of K mark.

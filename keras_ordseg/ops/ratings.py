@@ -9,6 +9,8 @@ from keras import ops
 from keras_ordseg._checks import ArgumentError
 from keras_ordseg.ops.checks import check_num_raters
 
+_AT_ONCE = 64  # images whose values are read together
+
 
 def majority_quorum(num_raters: int) -> int:
     """The number of raters that makes a majority, `ceil(K / 2)`: ties are foreground.
@@ -164,6 +166,36 @@ def panel(y_true, y_pred, sample_weight=None, num_raters=None, dtype="float32") 
     return Panel(marked, rated, weights, complete, num_raters)
 
 
+def read_targets(y_true, pred_shape, num_raters=None, argument="y_true"):
+    """NumPy targets with every value read before training, in a dtype that a compiled graph takes.
+
+    Args:
+        y_true: Votes or ratings as a NumPy array.
+        pred_shape: Shape of the output they are for, `(batch, *spatial, K+1)` or `(batch, *spatial, 1)`.
+        num_raters: K of votes for a binary output.
+        argument: Its name in messages.
+
+    Returns:
+        Ratings as int8 (bool as it is) and votes as integers; targets of another rank as they are.
+
+    Raises:
+        ValueError: For impossible values, naming the argument.
+    """
+    num_raters = pred_shape[-1] - 1 or num_raters
+    is_votes = y_true.ndim == len(pred_shape) - 1
+    if not is_votes and y_true.ndim != len(pred_shape) or is_votes and num_raters is None:
+        return y_true
+    for start in range(0, len(y_true), _AT_ONCE):
+        part = y_true[start : start + _AT_ONCE]
+        if is_votes:
+            _check_votes(part, num_raters, argument)
+        else:
+            _check_ratings(part, num_raters, argument)
+    if is_votes:
+        return y_true if y_true.dtype.kind in "iub" else y_true.astype("int32")
+    return y_true if y_true.dtype.kind == "b" else y_true.astype("int8", copy=False)
+
+
 def _broadcast_weights(sample_weight, like, dtype):
     weight = ops.cast(ops.convert_to_tensor(sample_weight), dtype)
     rank, full = len(weight.shape), len(like.shape)
@@ -253,7 +285,7 @@ def _check_ratings(y_true, num_raters, argument):
         )
 
 
-def _check_votes(y_true, num_raters):
+def _check_votes(y_true, num_raters, argument="y_true"):
     values = concrete(y_true)
     if values is None or values.size == 0:
         return
@@ -261,6 +293,6 @@ def _check_votes(y_true, num_raters):
         wrong = ~((values >= 0) & (values <= num_raters) & (values == np.floor(values)))
     if wrong.any():
         raise ValueError(
-            f"y_true: expected votes, whole numbers in 0..{num_raters} (K={num_raters}). Received the value(s) "
+            f"{argument}: expected votes, whole numbers in 0..{num_raters} (K={num_raters}). Received the value(s) "
             f"{np.unique(values[wrong])[:5].tolist()}. Absent raters travel as -1 in ratings, not in votes."
         )
