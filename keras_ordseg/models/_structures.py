@@ -27,16 +27,15 @@ class StructuredModel(keras.Model):
     compile.__doc__ = keras.Model.compile.__doc__
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        self._by_structure("y", y)
-        if isinstance(sample_weight, (list, tuple)):
-            self._by_structure("sample_weight", sample_weight)
+        self._check_named(y, sample_weight)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        self._by_structure("y", y)
+        self._check_named(y, sample_weight)
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def fit(self, x=None, y=None, *args, **kwargs):
+        self._check_elements(x, kwargs.get("sample_weight"))
         self._resolve_modes(kwargs.get("callbacks"))
         held_out = kwargs.get("validation_data")
         if isinstance(held_out, (list, tuple)) and len(held_out) > 1:
@@ -44,6 +43,7 @@ class StructuredModel(keras.Model):
         return super().fit(x, self._read(y), *args, **kwargs)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
+        self._check_elements(x, kwargs.get("sample_weight"))
         return super().evaluate(x, self._read(y), *args, **kwargs)
 
     def train_on_batch(self, x, y=None, *args, **kwargs):
@@ -68,6 +68,17 @@ class StructuredModel(keras.Model):
         got = f"a {type(value).__name__} of {len(value)}" if isinstance(value, (list, tuple)) else type(value).__name__
         pairs = ", ".join(f"{name!r}: ..." for name in names)
         raise ArgumentError(argument, f"a dict by structure, {{{pairs}}}", got, "name them, because a list has no names")
+
+    def _check_named(self, y, sample_weight=None):
+        self._by_structure("y", y)
+        if isinstance(sample_weight, (list, tuple)):  # one array is for all
+            self._by_structure("sample_weight", sample_weight)
+
+    def _check_elements(self, x, sample_weight):
+        """As `_check_named`, of `tf.data` before it is read: after an error in a graph a model must be compiled anew."""
+        element = getattr(x, "element_spec", None)
+        _, y, weight = (*element, None, None)[:3] if isinstance(element, tuple) and len(element) > 1 else (None,) * 3
+        self._check_named(y, weight if sample_weight is None else sample_weight)
 
     def _read(self, y):
         """Targets with those that are NumPy arrays checked, if a loss of this package reads them, and as int8 or int32."""

@@ -200,6 +200,11 @@ def binary_cross_entropy(target, logit):
     0.6931
     """
     check_probabilities(target, "target", levels=False)
+    return cross_entropy(target, logit)
+
+
+def cross_entropy(target, logit):
+    """`binary_cross_entropy` of what a `Panel` gives, unchecked: where y_true is impossible, so is the target."""
     target, logit = as_float(target), as_float(logit)
     return target * ops.softplus(-logit) + (1.0 - target) * ops.softplus(logit)
 

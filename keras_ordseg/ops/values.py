@@ -29,7 +29,7 @@ def check_scores(y_pred, from_logits=True, argument="y_pred"):
             probabilities, see `check_probabilities`.
     """
     if not from_logits:
-        check_probabilities(y_pred, argument, "pass from_logits=True if the model gives logits")
+        check_probabilities(y_pred, argument, "pass from_logits=True if the model gives logits", why="from_logits=False")
         return
     if maker := _made_by(y_pred):
         warnings.warn(
@@ -51,13 +51,14 @@ def check_scores(y_pred, from_logits=True, argument="y_pred"):
         )
 
 
-def check_probabilities(values, argument, *remedies, levels=True):
+def check_probabilities(values, argument, *remedies, levels=True, why=None):
     """An error where values that can be read are no probabilities, or those of levels do not sum to 1; NaN passes.
 
     Args:
         values: Level probabilities `(..., K+1)` or a binary probability `(..., 1)`.
         argument: Their name in messages.
         remedies: What to do about values outside [0, 1].
+        why: What makes them probabilities. Default: not said.
         levels: Whether a last axis longer than 1 holds levels. `False`: every entry is a probability of its own.
     """
     values = concrete(values)
@@ -65,9 +66,8 @@ def check_probabilities(values, argument, *remedies, levels=True):
         return
     low, high = values.min(), values.max()
     if low < -SLACK or high > 1 + SLACK:
-        raise ArgumentError(
-            argument, "probabilities in [0, 1]", f"values from {float(low):g} to {float(high):g}", *remedies
-        )
+        expected = "probabilities in [0, 1]" + (f", because {why}" if why else "")
+        raise ArgumentError(argument, expected, f"values from {float(low):g} to {float(high):g}", *remedies)
     if not levels or values.ndim == 0 or values.shape[-1] == 1:
         return
     wrong = _off_one(values) & ~np.isnan(values).any(-1)

@@ -52,8 +52,8 @@ def staple(ratings, prior="global", restrict=None, tolerance=1e-7, max_iteration
         ratings: integers `(*spatial, K)` of 1, 0 and -1 (did not rate).
         prior: `g`: `"global"`, the mean of `v/n` over the pixels, or a number between 0 and 1.
         restrict: the pixels that are estimated from: None, all; `"disputed"`, those whose raters differ; `"box"`, the
-            bounding box of all marks; or booleans `(*spatial,)`, an array or what `np.asarray` makes one of. The others keep `v/n`, and do not count in
-            the prior, sensitivities and specificities. Large background pulls the prior to 0 and every
+            bounding box of all marks; or booleans `(*spatial,)`, an array or nested lists. The others keep `v/n`, and do not
+            count in the prior, sensitivities and specificities. Large background pulls the prior to 0 and every
             specificity to 1, which a restriction prevents.
         tolerance: stop when no sensitivity and specificity changes by more in an iteration.
         max_iterations: stop there in any case.
