@@ -107,7 +107,8 @@ def _unbounded(objective, found, start, width):
     least, far = objective(found)[0], 1e3 * (1 + np.abs(found).max())
 
     def falls(ray):
-        return objective(found + far * ray)[0] <= least + 1e-12
+        there, back = (objective(found + sign * far * ray)[0] for sign in (1, -1))
+        return there <= least + 1e-12 < back  # what changes nothing either way is no direction
 
     never = []
     for k in range(width if width > 1 else 0):

@@ -123,7 +123,7 @@ class QuadraticWeightedKappa(MultiRaterMetric):
 
     >>> import numpy as np
     >>> metric = QuadraticWeightedKappa(2)
-    >>> metric.update_state(np.array([[0, 1, 2, 2]]), np.eye(3)[None, [0, 1, 1, 2]])     # one of four is off by 1
+    >>> metric.update_state(np.array([[0, 1, 2, 2]]), 4 * np.eye(3)[None, [0, 1, 1, 2]])     # one of four is off by 1
     >>> round(float(metric.result()), 4), metric.confusion().astype(int).tolist()
     (0.8, [[1, 0, 0], [0, 1, 0], [0, 1, 1]])
     """

@@ -105,6 +105,14 @@ def panel(y_true, y_pred, sample_weight=None, num_raters=None, dtype="float32") 
         ValueError: For a wrong rank, shape or value, naming the argument.
     """
     pred_shape = tuple(y_pred.shape)
+    if getattr(getattr(y_true, "shape", None), "rank", 0) is None:  # TensorFlow retraced for votes and ratings alike
+        raise ArgumentError(
+            "y_true",
+            f"votes of rank {len(pred_shape) - 1} or ratings of rank {len(pred_shape)}",
+            "a tensor of unknown rank",
+            "compile the model again between votes and ratings",
+            "give all targets as ratings",
+        )
     true_shape = tuple(np.shape(y_true) if not hasattr(y_true, "shape") else y_true.shape)
     levels = pred_shape[-1]
     if levels is None:

@@ -57,7 +57,7 @@ def test_callbacks_need_no_mode(tmp_path):
 def test_two_of_a_kind_on_one_output_are_told_apart():
     image = keras.Input((4, 4, 1))
     model = keras.Model(image, layers.OrdinalHead(2)(image))
-    model.compile("sgd", metrics=[metrics.MultiRaterECE(), metrics.MultiRaterECE("majority")])
+    model.compile("sgd", losses.LevelCrossEntropy(), metrics=[metrics.MultiRaterECE(), metrics.MultiRaterECE("majority")])
     x, y = np.zeros((2, 4, 4, 1), "float32"), np.zeros((2, 4, 4, 2), "int8")
     found = model.evaluate(x, y, verbose=0, return_dict=True)
     assert {"multi_rater_ece", "multi_rater_ece_1"} <= set(found)
