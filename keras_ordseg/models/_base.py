@@ -4,12 +4,13 @@ import keras
 from keras import layers
 
 from keras_ordseg.models._arguments import dtype_scope
+from keras_ordseg.models._structures import StructuredModel
 from keras_ordseg.models.backbones import feature_maps, small_backbone
 from keras_ordseg.models.decoders import decode
 from keras_ordseg.models.preprocessing import input_scaling
 
 
-class Segmenter(keras.Model):
+class Segmenter(StructuredModel):
     """A functional model with one head on the decoder, or one for each structure.
 
     Args:

@@ -9,11 +9,12 @@ from keras import ops
 
 from keras_ordseg.models._base import Segmenter
 from keras_ordseg.models._outputs import logit_outputs, output_of, size_multiple
+from keras_ordseg.models._structures import StructuredModel
 from keras_ordseg.ops.levels import as_float
 
 
 @keras.saving.register_keras_serializable(package="keras_ordseg")
-class Ensemble(keras.Model):
+class Ensemble(StructuredModel):
     """Models that answer as one: the mean of their level probabilities, over mirrored views of the image as well.
 
     `z = log(mean_m softmax(z_m))`, by logsumexp and never out of log space: the output is level logits again, so that

@@ -11,6 +11,7 @@ from keras_ordseg.models._outputs import logit_outputs, size_multiple
 from keras_ordseg.models._windows import add_window, grid, per_axis, read_window
 from keras_ordseg.ops.checks import check_count
 from keras_ordseg.ops.levels import level_probabilities
+from keras_ordseg.ops.values import check_probabilities, check_scores
 
 _IMPORTANCE = ("gaussian", "constant")
 
@@ -131,6 +132,8 @@ def _probabilities(model, size, channels):
         def predict(pixels):
             logits = model.predict_on_batch(pixels)
             named = logits if isinstance(logits, dict) else {None: logits}
+            for name, z in named.items():
+                check_scores(z, argument=f"model, output {name!r}" if name else "model")
             return {name: _finite(_activated(z), name) for name, z in named.items()}
 
         return predict
@@ -155,9 +158,8 @@ def _checked(answer, name, expected):
     if answer.shape[:-1] != expected:
         raise ValueError(f"{what} probabilities of shape {(*expected, 'C')} for its windows. Received shape {answer.shape}.")
     _finite(answer, name)
-    low, high = float(answer.min()), float(answer.max())
-    if not (low >= -1e-3 and high <= 1 + 1e-3):
-        raise ValueError(f"{what} probabilities in [0, 1], not logits. Received values from {low:g} to {high:g}.")
+    argument = f"model, output {name!r}" if name else "model"
+    check_probabilities(answer, argument, "return probabilities rather than logits", levels=False)
     return answer
 
 

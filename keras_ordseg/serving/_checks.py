@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_ordseg.models._outputs import logit_outputs, size_multiple
+from keras_ordseg.ops.values import check_scores
 from keras_ordseg.serving._load import plain
 
 
@@ -127,6 +128,13 @@ def check_sample(sample, shape, multiples, value_range):
             f"refuses others. They span {array.min():g} to {array.max():g}."
         )
     return array
+
+
+def check_logits(logits):
+    """A ValueError where the model's levels of a trial image are probabilities: they would be taken for logits."""
+    named = logits if isinstance(logits, dict) else {None: logits}
+    for name, z in named.items():
+        check_scores(keras.ops.convert_to_numpy(z), argument=f"model, output {name!r}" if name else "model")
 
 
 def check_finite(outputs, calibrators):

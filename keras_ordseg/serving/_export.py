@@ -82,8 +82,9 @@ def export(
 
     Raises:
         TypeError: If `model` is not a Keras model, a calibrator not a layer, or the card not JSON.
-        ValueError: If the model is not built, or its input or output is not of the kind above; for an argument out of
-            range; if what would be served is not finite, as after a training that diverged.
+        ValueError: If the model is not built, or its input or output is not of the kind above, as of probabilities where
+            logits are expected; for an argument out of range; if what would be served is not finite, as after a training
+            that diverged.
         RuntimeError: Under a Keras backend that cannot write a SavedModel.
         ImportError: Without TensorFlow.
         NotADirectoryError: If `directory` is a file.
@@ -125,7 +126,9 @@ def export(
         )
     graph_model = model if dtype is None else as_float32(model)
     logits = logits_of(graph_model, calibrators, multiples, value_range)
-    checks.check_finite(by_structure(readouts, logits(keras.ops.convert_to_tensor(sample[:1]))), calibrators)
+    trial = keras.ops.convert_to_tensor(sample[:1])
+    checks.check_logits(logits_of(graph_model, {}, multiples, value_range)(trial))
+    checks.check_finite(by_structure(readouts, logits(trial)), calibrators)
     writable(directory, "directory")
     scratch = pathlib.Path(tempfile.mkdtemp(prefix=".export-", dir=directory))
     try:
