@@ -96,6 +96,9 @@ def describe_images(model, size=None, fit=None, window=None, spacing=None):
         "window": None if window is None else _ends(window),
         "spacing": _per_axis("spacing", spacing, rank, "millimetres above 0", lambda s: 0 < s < float("inf"), float),
     }
+    fixed = model.inputs[0].shape[1:-1]
+    if size is not None and any(want not in (None, have) for have, want in zip(given["size"], fixed, strict=True)):
+        raise ArgumentError("size", f"{fixed}, the only size that '{model.name}' takes", f"{size!r}")
     found = _described(model)
     if not found:
         image = keras.Input(model.inputs[0].shape[1:], name="image")
