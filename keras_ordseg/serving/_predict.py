@@ -52,10 +52,10 @@ def predict_files(
     Args:
         model: Folder of `export` (its newest version) or of one version; a `.keras` file, loaded in safe mode; a `Client`.
         images: A folder (without its subfolders, and without masks and maps such as `case7_rater1.png`, `case7_votes.png`
-            or `case7_mask.png` where `case7_image.png` or `case7.png` is there), a pattern such as `"scans/*_image.png"`, one
-            file or a list of files: PNG, JPEG, TIFF, BMP, NIfTI, `.npy`, `.npz` with one array. With a 2-D model, volumes are
-            predicted slice by slice. Of a colour picture a model of one channel gets the luma, and of a grey one a model of
-            three channels three times the same, as the signature `encoded` does it.
+            or `case7_mask.png` where `case7_image.png` or `case7.png` is there), a pattern such as `"scans/*_image.png"`,
+            one file or a list of files: PNG, JPEG, TIFF, BMP, NIfTI, `.npy`, `.npz` with one array. With a 2-D model,
+            volumes are predicted slice by slice. Of a colour picture a model of one channel gets the luma, and of a grey
+            one a model of three channels three times the same, as the signature `encoded` does it.
         output: Folder of the results; made where it is missing.
         window: `(lo, hi)`, the values of the images that become 0 and 1, as in `data.cases`. Default `None`: the window that
             the model was trained in (`models.describe_images`); where that is not known, 8 and 16 bits over their largest

@@ -65,7 +65,10 @@ def _of_client(client):
     if signature is None:
         raise ValueError(f"model: {client} serves no 'serving_default'; was it exported with serving.export?")
     names, shape, raters = _described(signature)
-    served = max(version for version, state in client.versions().items() if state == "AVAILABLE")
+    states = client.versions()
+    served = max((version for version, state in states.items() if state == "AVAILABLE"), default=None)
+    if served is None:
+        raise ValueError(f"model: expected a version that answers; got {states} from {client}. Wait until one is AVAILABLE.")
     return Predictor(
         lambda batch: _maps(client.predict(batch, outputs=list(names)), names),
         *shape,
