@@ -35,7 +35,7 @@ def parse(url):
     server, slash, path = rest.partition("/")
     user, at, host = server.rpartition("@")
     if "@" in path:
-        raise ArgumentError("url", "no '@' behind the host", shown(url), "write '/', '@' and ':' of a password as %2F, %40, %3A")
+        raise ArgumentError("url", "no '@' behind the host", shown(url), "write / and @ of a password as %2F and %40")
     try:
         split = urllib.parse.urlsplit(f"//{host}")
         good = bool(split.hostname) and (split.port is None or split.port > 0)

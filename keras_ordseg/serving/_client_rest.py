@@ -105,8 +105,8 @@ class Rest:
             with _no_collector():
                 return json.loads(text)
         except ValueError:
-            said = _plain(text.decode("utf-8", "replace"))
-            message = f"{self.url}: the answer is not JSON{f' ({said})' if said else ''}; is this TensorFlow Serving's REST port?"
+            said = _plain(text.decode("utf-8", "replace"))[:200] or "nothing"
+            message = f"{self.url}: the answer is not JSON, it says {said}; is this TensorFlow Serving's REST port?"
             raise ServingError(message, "UNKNOWN") from None
 
     def _within_time(self, request):
