@@ -8,7 +8,8 @@ from keras_ordseg.data._cells import cell_text, nfc, shown_list
 from keras_ordseg.data._errors import DataError
 from keras_ordseg.data._folder import files_like
 from keras_ordseg.data._groups import given_groups, index_file, index_groups
-from keras_ordseg.data._patterns import SAME_TEXT, left_over, match, natural
+from keras_ordseg.data._matching import left_over, match
+from keras_ordseg.data._patterns import SAME_TEXT, natural
 from keras_ordseg.data._sources import format_of, split_address
 
 

@@ -124,3 +124,21 @@ def _reason(file):
     if is_broken_link(file):
         return "a link whose content is not here"
     return "hidden" if file.name.startswith(".") else ""
+
+
+def on_disk(file):
+    """The file, or the one whose name differs in its Unicode form alone: tables are often written on another system."""
+    if os.path.lexists(file) or file.parent == file:
+        return file
+    folder = on_disk(file.parent)
+    if not folder.is_dir():
+        return file
+    same = [name for name in os.listdir(folder) if nfc(name) == nfc(file.name)]
+    return folder / same[0] if len(same) == 1 else file
+
+
+def lies_below(file, root):
+    """Whether a file lies below the root, by its path as written or with the links of its folder resolved."""
+    if Path(os.path.abspath(file)).is_relative_to(os.path.abspath(root)):
+        return True
+    return (file.parent.resolve() / file.name).is_relative_to(root.resolve()) and ".." not in file.parts

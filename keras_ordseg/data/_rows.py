@@ -1,6 +1,5 @@
 """Cases from a CSV file or from rows in Python: one row a case, one column a rater."""
 
-import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from keras_ordseg.data._cells import cell_text, file_text, is_missing, nfc, show
 from keras_ordseg.data._csv import OWN, checked_names, read_sheet
 from keras_ordseg.data._errors import DataError
 from keras_ordseg.data._find import not_chosen, rater_names, slot_names
-from keras_ordseg.data._folder import LINK, is_broken_link
+from keras_ordseg.data._folder import LINK, is_broken_link, lies_below, on_disk
 from keras_ordseg.data._groups import given_groups
 from keras_ordseg.data._patterns import natural, rater_addresses
 from keras_ordseg.data._sources import Source, parse
@@ -181,8 +180,8 @@ class _Table:
         except ValueError as error:
             self._problem(place, f"{what}: {error}")
             return None
-        source = Source(_on_disk(source.file), source.dataset, source.row, source.channel)
-        if not self.outside and not _inside(source.file, self.root):
+        source = Source(on_disk(source.file), source.dataset, source.row, source.channel)
+        if not self.outside and not lies_below(source.file, self.root):
             self._problem(
                 place, f"{what} {text} lies outside the table's folder", "move it", ("pass ", Setting("outside", "True"))
             )
@@ -214,21 +213,3 @@ class _Table:
 
     def _problem(self, place, text, *remedies):
         self.problems.append(Problem(text, remedies, place))
-
-
-def _on_disk(file):
-    """The file, or the one whose name differs in its Unicode form alone: tables are often written on another system."""
-    if os.path.lexists(file) or file.parent == file:
-        return file
-    folder = _on_disk(file.parent)
-    if not folder.is_dir():
-        return file
-    same = [name for name in os.listdir(folder) if nfc(name) == nfc(file.name)]
-    return folder / same[0] if len(same) == 1 else file
-
-
-def _inside(file, root):
-    """Whether a file lies below the root, by its path as written or with the links of its folder resolved."""
-    if Path(os.path.abspath(file)).is_relative_to(os.path.abspath(root)):
-        return True
-    return (file.parent.resolve() / file.name).is_relative_to(root.resolve()) and ".." not in file.parts

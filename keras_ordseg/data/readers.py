@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_ordseg._checks import Problem, Setting
+from keras_ordseg.data._case_checks import GEOMETRY, answers, mixed_ranks, write_row
 from keras_ordseg.data._cells import shown_list
 from keras_ordseg.data._errors import DataError
 from keras_ordseg.data._parts import NO_MASK, first_mask
@@ -16,8 +17,6 @@ from keras_ordseg.data._reader import CaseReader
 from keras_ordseg.data._sizes import check_size, fit_image, fit_ratings, new_grid, size_for
 from keras_ordseg.data.arrays import from_arrays
 from keras_ordseg.data.table import Cases, cases
-
-_GEOMETRY = ("affine", "spacing")
 
 
 def check(cases: Cases, progress: bool = False) -> None:
@@ -102,28 +101,14 @@ def load(
                 for name, value in values.items()
             }
         # geometry is that of all images or of none
-        arrays = {name: array for name, array in arrays.items() if name in values or name not in _GEOMETRY}
-        misfits += [f"case {cases[row].id}: {text}" for text in _write(arrays, row, values)]
+        arrays = {name: array for name, array in arrays.items() if name in values or name not in GEOMETRY}
+        misfits += [f"case {cases[row].id}: {text}" for text in write_row(arrays, row, values)]
         written += 1
     if misfits:
         raise DataError.listing(misfits, cases.where)
     if written != len(cases):
         raise DataError(f"{cases.where}: {written} of {len(cases)} cases were read")
     return arrays | {"id": np.array([case.id for case in cases], np.str_), "group": cases.groups}
-
-
-def _write(arrays, row, values):
-    """Writes the values of a case into its row, and returns a sentence for each that does not fit there."""
-    problems = []
-    for name, array in arrays.items():
-        value = np.asarray(values[name]) if name in values else None
-        if value is None or value.shape != array.shape[1:] or value.dtype != array.dtype:
-            have = "none" if value is None else f"{value.dtype} of shape {value.shape}"
-            problems.append(f"{name} is {have}, that of the first case {array.dtype} of shape {array.shape[1:]}")
-        else:
-            array[row] = value
-    problems += [f"has {name}, the first case has none" for name in set(values) - set(arrays) - set(_GEOMETRY)]
-    return problems
 
 
 def _notes(cases):
@@ -190,7 +175,7 @@ def read_checked(cases, size=None, fit="crop", progress=False, one_size=False, r
         image, ratings, found = reader.read(case)
         problems += [problem.at(source.shown(cases.path)) for source, problem in found]
         if image is not None:
-            problems += _answers(case, ratings, silent)
+            problems += answers(case, ratings, silent)
             ranks.setdefault(image.ndim - 1, []).append((case, image.shape[:-1]))
         if not problems and len(ranks) == 1:
             yield fitted(reader, case, image, ratings, size, fit)
@@ -198,7 +183,7 @@ def read_checked(cases, size=None, fit="crop", progress=False, one_size=False, r
             print(f"\rreading {done}/{len(cases)}", end="", file=sys.stderr, flush=True)
     if progress:
         print(file=sys.stderr)
-    problems += _mixed(ranks, cases)
+    problems += mixed_ranks(ranks, cases)
     problems += reader.closing_problems(one_size and len(ranks) < 2)
     if silent and cases.whole and not problems:
         names = ", ".join(cases.raters[rater] for rater in sorted(silent))
@@ -212,29 +197,6 @@ def read_checked(cases, size=None, fit="crop", progress=False, one_size=False, r
             warnings.warn(f"{cases.where}: {remark}", stacklevel=3)
         else:
             remarks.append(remark)
-
-
-def _answers(case, ratings, silent):
-    """Takes who answered out of `silent`; yields the problem of a whole image that nobody rated."""
-    answered = (ratings >= 0).reshape(-1, ratings.shape[-1]).any(axis=0)
-    silent.difference_update(np.flatnonzero(answered).tolist())
-    if not answered.any() and not case.part:
-        yield Problem("no rater rated any pixel: every mask is void everywhere", where=f"case {case.id}")
-
-
-def _mixed(ranks, cases):
-    """A problem for each case that has another number of axes than most: pictures and volumes in one table."""
-    usual = max(ranks.values(), key=len, default=())
-    for rank, found in ranks.items():
-        if found is usual:
-            continue
-        for case, shape in found:
-            sides, most = "x".join(map(str, shape)), "x".join(map(str, usual[0][1]))
-            yield Problem(
-                f"has {rank} axes ({sides}), most images have {len(usual[0][1])} (as {most})",
-                ("keep pictures and volumes in tables of their own, or take .slices() of volumes",),
-                where=case.image.shown(cases.path),
-            )
 
 
 def fitted(reader, case, image, ratings, size, fit):
