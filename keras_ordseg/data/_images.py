@@ -7,6 +7,7 @@ from PIL import Image
 
 from keras_ordseg.data import _png16, _tiff
 from keras_ordseg.data._errors import DataError, checked_volume
+from keras_ordseg.data._oddities import frames, refuse_ambiguous, refuse_turned, several
 
 _COLOUR = {
     "1": "L",
@@ -20,7 +21,6 @@ _COLOUR = {
 }
 _COLOUR |= {"CMYK": "RGB", "YCbCr": "RGB"}
 _MASKS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I", "F")
-_ORIENTATION = 0x0112
 # Pillow knows more, and starts another program for some of them (EPS)
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "PPM", "WEBP", "JPEG2000")
 
@@ -40,9 +40,9 @@ def shape(file, dataset=""):
         raise DataError("is one image without names; leave out ::" + dataset)
     if tiff := _tiff.layout(file):
         return tiff.height, tiff.width, tiff.frames if tiff.frames > 1 else tiff.samples
-    with _opened(file, frames=True, load=False) as image:
-        frames = _frames(image)
-        return image.height, image.width, frames if frames > 1 else _png16.samples(file) or len(image.getbands())
+    with _opened(file, allow_frames=True, load=False) as image:
+        count = frames(image)
+        return image.height, image.width, count if count > 1 else _png16.samples(file) or len(image.getbands())
 
 
 def read_image(path):
@@ -102,18 +102,18 @@ def read_channels(path):
     if (tiff := _tiff.layout(path)) and not tiff.by_pillow:
         pixels = _tiff.read(path)
         return pixels[..., None] if pixels.ndim == 2 else pixels
-    with _opened(path, frames=True) as image:
-        if _frames(image) == 1:
+    with _opened(path, allow_frames=True) as image:
+        if frames(image) == 1:
             pixels = _png16.read(path, image) if _png16.samples(path) else np.asarray(image)
             return pixels[..., None] if pixels.ndim == 2 else pixels
-        checked_volume((_frames(image), image.height, image.width))
-        frames = []
-        for number in range(_frames(image)):
+        checked_volume((frames(image), image.height, image.width))
+        found = []
+        for number in range(frames(image)):
             image.seek(number)
-            frames.append(np.array(image))
-    if len({frame.shape for frame in frames}) > 1 or frames[0].ndim != 2:
-        raise DataError(f"its {len(frames)} frames must be of one size and of one channel each")
-    return np.stack(frames, axis=-1)
+            found.append(np.array(image))
+    if len({frame.shape for frame in found}) > 1 or found[0].ndim != 2:
+        raise DataError(f"its {len(found)} frames must be of one size and of one channel each")
+    return np.stack(found, axis=-1)
 
 
 def _one_number(pixels, alpha):
@@ -137,17 +137,11 @@ def _one_number(pixels, alpha):
 
 def _one_frame(path, tiff):
     if tiff.frames > 1:
-        raise DataError(_several(tiff.frames))
+        raise DataError(several(tiff.frames))
     return _tiff.read(path)
 
 
-def _several(frames):
-    return (
-        f"holds {frames} frames where one is expected; save each slice as its own file, or the volume as NIfTI or NumPy"
-    )
-
-
-def _opened(path, frames=False, load=True):
+def _opened(path, allow_frames=False, load=True):
     """Open and decode with Pillow; whatever it raises becomes a `DataError`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -155,12 +149,12 @@ def _opened(path, frames=False, load=True):
         try:
             image = Image.open(path, formats=_FORMATS)
             try:
-                _refuse_ambiguous(image, frames)
+                refuse_ambiguous(image, allow_frames)
                 if image.format != "PNG":  # where it may come after the pixels
-                    _refuse_turned(image)
+                    refuse_turned(image)
                 if load:
                     image.load()
-                    _refuse_turned(image)
+                    refuse_turned(image)
             except BaseException:
                 image.close()
                 raise
@@ -179,37 +173,6 @@ def _opened(path, frames=False, load=True):
         except Exception as error:  # Pillow's decoders raise a dozen kinds for broken files
             raise DataError(f"cannot be read ({error}); the file is damaged or cut short") from None
     return image
-
-
-def _frames(image):
-    return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-
-
-def _refuse_ambiguous(image, frames):
-    if _frames(image) > 1 and not frames:
-        raise DataError(_several(_frames(image)))
-    if image.format == "PPM" and image.tile[0][0] != "raw" and image.tile[0][3][-1:] != (255,):
-        raise DataError(
-            f"counts to {image.tile[0][3][-1]}, and of this format only files that count to 255, or 65535 in grey, are read "
-            "as they are stored; save it as PNG or TIFF"
-        )
-    if image.format == "JPEG2000" and image.mode != "I;16" and _is_deep_jpeg2000(image):
-        raise DataError("has more than 8 bits a colour, which are not read of JPEG 2000; save it as PNG or TIFF")
-
-
-def _refuse_turned(image):
-    orientation = image.getexif().get(_ORIENTATION, 1)
-    if orientation not in (0, 1):
-        raise DataError(_tiff.turned(orientation))
-
-
-def _is_deep_jpeg2000(image):
-    image.fp.seek(0)
-    head = image.fp.read(1 << 16)
-    place = head.find(b"\xff\x4f\xff\x51")  # the start of the codestream and of its table of sizes
-    count = int.from_bytes(head[place + 40 : place + 42], "big")
-    depths = head[place + 42 : place + 42 + 3 * count : 3]
-    return place < 0 or any((depth & 127) + 1 > 8 for depth in depths)
 
 
 def _is_16_bit(image):

@@ -16,6 +16,7 @@ class _Rater:
     masks: set = field(default_factory=set)
     marks: dict = field(default_factory=dict)  # the first file of each value
     others: dict = field(default_factory=dict)
+    instead: dict = field(default_factory=dict)  # of masks without a label
     minus: bool = False
 
     @property
@@ -34,7 +35,7 @@ class Judgement:
     def __init__(self, cases):
         self._path, self._label, self._whole = cases.path, cases.reading.label, cases.whole
         self._raters = [_Rater(name) for name in cases.raters]
-        self._blurred = None
+        self._blurred, self._beside = None, set()  # what else is in masks that hold a label
 
     def add(self, rater, source, found):
         """Adds a mask of the rater of that number."""
@@ -45,6 +46,10 @@ class Judgement:
         for value in found.others:
             seen.others.setdefault(value, source)
         seen.minus = seen.minus or found.minus
+        if found.marks:
+            self._beside.update(found.others)
+        else:
+            seen.instead.update(dict.fromkeys(found.others, source))
         if found.others and is_lossy(source):
             self._blurred = self._blurred or source
 
@@ -70,14 +75,14 @@ class Judgement:
             return found
         if self._blurred:
             file = self._blurred.shown(self._path)
-            found.append(f"{file} is a JPEG, which blurs labels: beside {self._labels} it holds other values; save masks as PNG")
+            found.append(f"{file} is a JPEG, which blurs labels: beside {self._labels} it holds others; save masks as PNG")
         if self._ignored(seen):
             found.append(f"255 is read as not marked by {self._labels}; if it means ignored (-1 in 8 bits), give void=255")
         if not any(rater.marks for rater in seen):
             if not self._whole and (others := sorted(set().union(*(rater.others for rater in seen)))):
                 found.append(f"no mask of these cases holds {self._labels}; beside 0 they hold {listed(others)}")
             return found
-        return found + [f"{self._without(rater)}" for rater in seen if rater.others and self._shares(rater, seen)]
+        return found + [self._without(rater) for rater in seen if self._lacks(rater) and not self._proves(rater, seen)]
 
     def _ignored(self, seen):
         """Whether 255 stands out of a map of small labels, as -1 does in 8 bits."""
@@ -96,10 +101,16 @@ class Judgement:
             f"{listed(others)} (as {file})"
         )
 
-    def _shares(self, rater, seen):
-        """Whether a rater without the label has other values that those who have it use as well: a label map."""
+    def _lacks(self, rater):
+        return bool(rater.others) and not rater.marks
+
+    def _proves(self, rater, seen):
+        """Whether a rater's other values stand for the label: nobody who has it uses them too, as in a label map.
+
+        A few cases may show one structure of one rater and another of the next, unless the values are those of full masks.
+        """
         known = set().union(*(other.others for other in seen if other.marks))
-        return not rater.marks and bool(known & set(rater.others))
+        return not known & set(rater.others) and (self._whole or {*self._label, *rater.others} <= _FULL)
 
     def _label_problems(self, seen):
         there = set().union(*(rater.marks for rater in seen)) if seen else set()
@@ -112,7 +123,12 @@ class Judgement:
         if not there:
             return problems
         for rater in seen:
-            if rater.others and not rater.marks and not self._shares(rater, seen):
+            if 1 in rater.instead and rater.marks and set(self._label) <= _FULL - {1} and 1 not in self._beside:
+                mixed = f"{rater.instead[1].shown(self._path)} by 1, others by {self._labels}"
+                text = f"the masks of rater {rater.name} are marked by different values: {mixed}"
+                setting = Setting("label", repr((1, *self._label)), ",".join(map(str, (1, *self._label))))
+                problems.append(Problem(text, (("if both are marks, give ", setting),)))
+            if self._lacks(rater) and self._proves(rater, seen):
                 values = (*self._label, *sorted(rater.others)[:1])
                 setting = Setting("label", f"({', '.join(map(number, values))})", ",".join(map(number, values)))
                 remedy = ("if that is their mark, give ", setting)
