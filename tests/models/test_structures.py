@@ -25,7 +25,8 @@ def arrays(rng):
 
 
 def compiled(model, **arguments):
-    model.compile("sgd", {name: losses.RankedProbabilityLoss() for name in model.output}, **arguments)
+    loss = {name: losses.RankedProbabilityLoss() for name in model.output}
+    model.compile("sgd", loss, jit_compile=False, **arguments)  # XLA would take most of the time
     return model
 
 
@@ -92,7 +93,7 @@ def test_models_made_of_a_segmenter_ask_for_names_too(arrays, tmp_path):
     binary = segmenter(cls=models.BinarySegmenter)
     for model in (models.Ensemble([base]), calibrated, keras.models.load_model(tmp_path / "calibrated.keras"), binary):
         loss = losses.SoftLabelCrossEntropy()
-        model.compile("sgd", dict.fromkeys(NAMES, loss))
+        model.compile("sgd", dict.fromkeys(NAMES, loss), jit_compile=False)
         with pytest.raises(ArgumentError, match=f"y: {BY_NAME}"):
             model.evaluate(x, list(y.values()), verbose=0)
         model.evaluate(x, y, verbose=0)
@@ -107,7 +108,8 @@ def test_one_structure_and_one_output_take_lists(arrays):
     one = compiled(segmenter(("cup",)))
     assert one.evaluate(x, [y["cup"]], verbose=0) == one.evaluate(x, {"cup": y["cup"]}, verbose=0)
     plain = segmenter(None)
-    plain.compile("sgd", losses.RankedProbabilityLoss(), metrics=[metrics.LevelMAE(), metrics.MultiRaterECE()])
+    both = [metrics.LevelMAE(), metrics.MultiRaterECE()]
+    plain.compile("sgd", losses.RankedProbabilityLoss(), metrics=both, jit_compile=False)
     found = plain.evaluate(x, y["cup"], verbose=0, return_dict=True)
     assert set(found) == {"loss", "level_mae", "multi_rater_ece"}
 
@@ -116,7 +118,7 @@ def test_targets_are_read_before_the_first_step(arrays, rng):
     """Impossible values that a compiled graph would answer with NaN; what only has an odd dtype is right."""
     x, y = arrays
     model = segmenter(None)
-    model.compile("sgd", losses.OrdinalSegmentationLoss())
+    model.compile("sgd", losses.OrdinalSegmentationLoss(), jit_compile=False)
     votes = rng.integers(0, K + 1, (4, 8, 8))
     ratings = (rng.random((4, 8, 8, K)) < 0.5).astype("int8")
     absent = np.where(x > 0.9, 255, ratings.astype("int64"))
