@@ -3,6 +3,8 @@
 import argparse
 import sys
 
+from keras_ordseg._commands import joined
+
 
 def main(argv=None) -> int:
     """Runs a command.
@@ -14,7 +16,7 @@ def main(argv=None) -> int:
         The exit code: 0 done, 1 when a training or an image failed, 2 for what the user can mend (said without a traceback),
         130 when interrupted.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_args(joined(sys.argv[1:] if argv is None else argv))
     try:
         return arguments.command(arguments)
     except KeyboardInterrupt:
