@@ -20,7 +20,8 @@ def markdown_report(results, figures):
     lines += [f"* {label_of(m)}: {m['description']}" for m in results["metrics"] if m.get("description")]
     lines += ["", *(f"* {note}" for note in results["notes"]), ""]
     for figure in figures:
-        lines += [f"![{figure['title']}]({figure['path']})", "", figure["caption"], ""]
+        picture = f"![{figure['title']}]({figure['path']})" if figure["path"] else f"{figure['title']}:"
+        lines += [picture, "", figure["caption"], ""]
     if dataset.get("citation"):
         lines += [f"Data: {dataset['citation']}", ""]
     return "\n".join(lines)

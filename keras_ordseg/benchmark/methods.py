@@ -78,6 +78,16 @@ class Method:
         return f"{text} Then {self.after} calibration on the validation images." if self.after else text
 
     @property
+    def readout(self):
+        """The readout that the loss trains, for the report."""
+        if not self.levels:
+            return "one probability"
+        readout = getattr(self.loss(), "readout", None)
+        if readout is None:
+            return "the levels"
+        return readout if isinstance(readout, str) else f"quorum {readout}"
+
+    @property
     def trained(self):
         """The method without what is done after training."""
         return replace(self, after=None)

@@ -9,6 +9,8 @@ import numpy as np
 
 from keras_ordseg import data, datasets, raters
 from keras_ordseg._checks import ArgumentError, Setting
+from keras_ordseg.benchmark._report_tables import FEWEST_GROUPS
+from keras_ordseg.benchmark.methods import select
 from keras_ordseg.benchmark.settings import TFDS, Settings
 
 
@@ -76,6 +78,7 @@ def prepare(settings: Settings, progress=True) -> Prepared:
         other = _other_folder(settings, num_raters, arrays["image"].shape[1:], progress)
         folds = {number: fold._replace(test=other) for number, fold in folds.items()}
     folds = {number: fold._replace(train=_reduced(fold.train, settings)) for number, fold in folds.items()}
+    notes += _check_marks(folds, settings)
     digest = hashlib.sha256()
     for key in ("image", "ratings", "id"):
         for fold in folds.values():
@@ -92,7 +95,12 @@ def prepare(settings: Settings, progress=True) -> Prepared:
             "group. The counts of training and validation images are those of the first fold."
         )
     groups = len(np.unique(test["group"]))
-    if groups < 10:
+    if 1 < groups < FEWEST_GROUPS:
+        notes.append(
+            f"The test images are of {groups} groups (patients): too few for a verdict between methods, and an interval is "
+            "a rough guide."
+        )
+    elif groups < 10:
         notes.append(
             f"The test images are of {groups} groups (patients): an interval is a rough guide below ten."
             if groups > 1
@@ -115,6 +123,30 @@ def prepare(settings: Settings, progress=True) -> Prepared:
         "citation": settings.citation,
     }
     return Prepared(folds, test, info, digest.hexdigest(), notes)
+
+
+def _check_marks(folds, settings):
+    """Notes on parts in which nobody marks anything; raises where that leaves nothing to train or to calibrate on."""
+    calibrated = [method.key for method in select(settings.methods) if method.after not in (None, "ensemble")]
+    notes = []
+    for number, fold in folds.items():
+        of = "" if number is None else f" of fold {number}"
+        if not (fold.train["ratings"] == 1).any():
+            got = f"none among {len(fold.train['id'])}{of}"
+            raise ArgumentError("data", "training images in which a rater marks something", got)
+        if not (fold.validation["ratings"] == 1).any():
+            if calibrated:
+                got = f"{', '.join(calibrated)}, and none marks any{of}"
+                expected = "calibrators only where raters mark something in the validation images"
+                raise ArgumentError("methods", expected, got, "leave them out", ("take another ", Setting("split_seed")))
+            notes.append(f"No rater marks anything in the validation images{of}.")
+    tests = [fold.test["ratings"] for fold in folds.values()]
+    if not any((ratings == 1).any() for ratings in tests):
+        notes.append("No rater marks anything in the test images: what is measured near the marks does not exist (n/a).")
+    rated = np.concatenate([(ratings >= 0).reshape(len(ratings), -1).any(-1) for ratings in tests])
+    if not rated.all():
+        notes.append(f"Nobody rated {(~rated).sum()} of the {rated.size} test images: means leave them out.")
+    return notes
 
 
 def _sides(cases):
