@@ -148,8 +148,9 @@ def _draw_cases(settings, prepared, output, methods, cells, values, label, colla
     words = {1: ("",), 2: ("best: ", "worst: "), 3: ("best: ", "median: ", "worst: ")}[len(shown)]
     names = [f"{word}{prepared.test['id'][i]}" for word, i in zip(words, shown, strict=True)]
     among = " among those with a mark" if any((image == 1).any() for image in marks) else ""
+    counts = bool(np.any(prepared.test.get("anonymous", False)))
     keep(
-        partial(plots.agreement_map, images, marks, predictions, row_titles=names, margin=16),
+        partial(plots.agreement_map, images, marks, predictions, row_titles=names, margin=16, counts=counts),
         "agreement",
         "Agreement maps",
         f"The test images with the best, the median and the worst Brier score of {label[judge]}{among}, and the expected "

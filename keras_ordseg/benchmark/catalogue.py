@@ -69,7 +69,7 @@ ENTRIES = {
         losses.NeighborAwareCalibrationLoss,
     ),
     "l1_ace": _binary(
-        "L1-ACE", "Cross-entropy plus the marginal L1 calibration error of each batch.", losses.MarginalL1ACELoss
+        "L1-ACE", "Cross-entropy plus the marginal L1 calibration error, binned within each image.", losses.MarginalL1ACELoss
     ),
     "level_ce": Entry(
         "Level cross-entropy", "Cross-entropy over the K+1 levels as unordered classes.", losses.LevelCrossEntropy

