@@ -311,7 +311,7 @@ def test_a_grid_makes_no_folder_before_all_of_it_is_checked(capsys, tmp_path):
 
 def test_an_output_that_cannot_be_made(capsys):
     message = refused(capsys, "--output", "/dev/null/run", *TINY)
-    assert "--output: expected a folder; got /dev/null/run, which cannot be made (Not a directory). Choose another" in message
+    assert "--output: expected a folder; got /dev/null/run, which cannot be made (Not a directory). Choose" in message
 
 
 def test_a_volume_of_labels_in_hounsfield_units(tmp_path, rng):
