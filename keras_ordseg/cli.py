@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import warnings
 
 from keras_ordseg._commands import joined
 
@@ -18,12 +19,19 @@ def main(argv=None) -> int:
     """
     arguments = _parser().parse_args(joined(sys.argv[1:] if argv is None else argv))
     try:
-        return arguments.command(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show
+            return arguments.command(arguments)
     except KeyboardInterrupt:
         resume = "run the same command with --resume to continue" if hasattr(arguments, "resume") else None
         hint = getattr(arguments, "interrupted", resume)
         print("\ninterrupted" + (f"; {hint}" if hint else ""), file=sys.stderr)
         return 130
+
+
+def _show(message, *_):
+    """Prints a warning without the line of code that Python shows."""
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def _parser():

@@ -169,3 +169,19 @@ def test_settings_of_a_yaml_file_keep_their_names_there(tmp_path, capsys):
     (tmp_path / "grid.yaml").write_text("batch_size: 0\n")
     assert main(["benchmark", "--config", str(tmp_path / "grid.yaml"), "--output", str(tmp_path / "o")]) == 2
     assert "keras-ordseg: batch_size: expected a whole number of at least 1; got 0" in capsys.readouterr().err
+
+
+def test_a_warning_is_one_line(monkeypatch, capsys):
+    import warnings
+
+    from keras_ordseg._commands import prepare
+
+    def run(spelling, arguments):
+        warnings.warn("the masks are dark", UserWarning, stacklevel=2)
+        return 0
+
+    monkeypatch.setattr(prepare, "_run", run)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main(["prepare"]) == 0
+    assert capsys.readouterr().err == "warning: the masks are dark\n"

@@ -86,7 +86,8 @@ def text_table(results, width=110):
             )
         parts.append("\n".join(textwrap.wrap(heading, width)))
         parts.extend(_blocks([_printable(row["label"]) for row in shown], columns, width))
-    return "\n\n".join([*parts, *(_printable(sentence) for sentence in collapsed(results))])
+    sentences = "\n".join(line for text in collapsed(results) for line in textwrap.wrap(_printable(text), width))
+    return "\n\n".join(filter(None, [*parts, sentences]))
 
 
 def collapsed(results):

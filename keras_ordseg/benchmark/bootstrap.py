@@ -66,7 +66,7 @@ def bootstrap_interval(collected, metric, baseline=None, resamples=1000, seed=0)
     {'mean': 0.25, 'low': 0.25, 'high': 0.25, 'images': 3}
     """
     if not isinstance(resamples, int) or resamples < 10:
-        raise ValueError(f"resamples: expected an int of at least 10. Received: {resamples!r}.")
+        raise ValueError(f"resamples: expected an int of at least 10; got {resamples!r}.")
     trainings = {
         "collected": _listed("collected", collected),
         "baseline": [] if baseline is None else _listed("baseline", baseline),
@@ -75,7 +75,7 @@ def bootstrap_interval(collected, metric, baseline=None, resamples=1000, seed=0)
         raise ValueError("collected: expected a PerImage, or one for each training. Received an empty list.")
     first = trainings["collected"][0]
     if len(set(first.groups)) < 2:
-        raise ValueError(f"collected: expected images of at least 2 groups to resample. Received: {len(set(first.groups))}.")
+        raise ValueError(f"collected: expected images of at least 2 groups to resample; got {len(set(first.groups))}.")
     for name, several in trainings.items():
         if any((one.ids, one.groups) != (first.ids, first.groups) for one in several):
             raise ValueError(
@@ -96,7 +96,7 @@ def bootstrap_interval(collected, metric, baseline=None, resamples=1000, seed=0)
 def _listed(name, collected):
     several = list(collected) if isinstance(collected, (list, tuple)) else [collected]
     if not all(isinstance(one, PerImage) for one in several):
-        raise TypeError(f"{name}: expected what per_image gives, or a list, one for each training. Received: {collected!r}.")
+        raise TypeError(f"{name}: expected what per_image gives, or a list, one for each training; got {collected!r}.")
     return several
 
 

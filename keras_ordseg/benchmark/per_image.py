@@ -32,7 +32,7 @@ class PerImage:
 
     def __init__(self, metrics):
         if not isinstance(metrics, dict) or not metrics:
-            raise ValueError(f"metrics: expected a dict {{name: metric}}. Received: {metrics!r}.")
+            raise ValueError(f"metrics: expected a dict {{name: metric}}; got {metrics!r}.")
         wrong = [name for name, metric in metrics.items() if not isinstance(metric, keras.metrics.Metric)]
         if wrong or {"id", "group"} & set(metrics):
             raise ValueError(
@@ -74,7 +74,7 @@ class PerImage:
         for argument, value in given.items():
             if value is not None and len(value) != count:
                 raise ValueError(
-                    f"{argument}: expected {count} entries, one for each image of y_pred. Received: {len(value)}."
+                    f"{argument}: expected {count} entries, one for each image of y_pred; got {len(value)}."
                 )
         found = []
         for i in range(count):
@@ -161,18 +161,18 @@ def per_image(model, arrays, metrics, batch_size=8, progress=False):
     [0.25, 0.25]
     """
     if "ratings" not in arrays:
-        raise ValueError(f"arrays: expected a dict with 'ratings', as data.load gives it. Received: {sorted(arrays)}.")
+        raise ValueError(f"arrays: expected a dict with 'ratings', as data.load gives it; got {sorted(arrays)}.")
     is_model = hasattr(model, "predict_on_batch")
     if is_model and "image" not in arrays:
         raise ValueError(
-            f"arrays: expected 'image', because a model is given to predict. Received: {sorted(arrays)}. Give the "
+            f"arrays: expected 'image', because a model is given to predict; got {sorted(arrays)}. Give the "
             "predictions in place of the model otherwise."
         )
     count = len(arrays["ratings"])
     names = [k for k in ("image" if is_model else None, "id", "group") if k in arrays]
     lengths = {k: len(arrays[k]) for k in names} | ({} if is_model else {"predictions": len(model)})
     if any(length != count for length in lengths.values()):
-        raise ValueError(f"arrays: expected {count} entries of each, as there are ratings. Received: {lengths}.")
+        raise ValueError(f"arrays: expected {count} entries of each, as there are ratings; got {lengths}.")
     collected = PerImage(metrics)
     for start in range(0, count, batch_size):
         part = slice(start, min(start + batch_size, count))

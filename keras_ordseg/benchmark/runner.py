@@ -88,7 +88,7 @@ def start(runs: dict, overwrite=False, resume=False, stream=None) -> list:
     stream, started = stream or sys.stderr, []
     for output, settings in runs.items():
         if not isinstance(settings, Settings):
-            raise TypeError(f"settings: expected a benchmark.Settings. Received: {settings!r}.")
+            raise TypeError(f"settings: expected a benchmark.Settings; got {settings!r}.")
         check_folder(Path(output), overwrite, resume)
     for output, settings in runs.items():
         prepared = prepare(settings, progress=stream.isatty())

@@ -228,7 +228,7 @@ epochs: 7
         ("augment: 'no'", "augment: expected true or false; got 'no'"),
         ("test_data: [a, b]", "test_data: expected text; got"),
         ("citation: 2020", "citation: expected text; got 2020"),
-        ("fit: Crop", "fit: expected 'crop' or 'resize'. Received: 'Crop'"),
+        ("fit: Crop", "fit: expected 'crop' or 'resize'; got 'Crop'"),
         ("data: 5", "data: expected a folder, tfds:NAME or null, or a list of them; got 5"),
         ("methods: [hybrid(readout=expected, rps_weight=0.4)]", "'hybrid.readout=expected'. In a YAML list, quotes"),
         ("methods: [hybrid(rps=0.4)]", "options out of .*rps_weight.* in .*unexpected keyword argument 'rps'"),
