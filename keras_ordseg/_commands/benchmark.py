@@ -74,7 +74,7 @@ def add(commands):
     add("--band", type=int, default=default.band, metavar="PIXELS", help="near a mark")
     add("--resamples", type=int, default=default.resamples, help="of the bootstrap")
     add("--citation", help="of the data set, for the report")
-    bench.set_defaults(command=partial(_run, flags(bench)))
+    bench.set_defaults(command=partial(_run, flags(bench, name="data")))
 
 
 def _run(spelling, arguments) -> int:

@@ -28,7 +28,7 @@ def markdown_report(results, figures):
 
 
 def results_csv(results):
-    """One row for each method and metric: mean, 95 % interval, paired differences, each seed's value, what a collapse marks."""
+    """One row for each method and metric: mean, 95 % interval, paired differences, seeds' values, what a collapse marks."""
     rows = [["method", "label", "metric", "mean", "low", "high", *_NAMES, "seeds", "collapsed"]]
     for method in results["methods"]:
         for metric in results["metrics"]:

@@ -76,9 +76,9 @@ def agreement_map(
     first = "image and counts" if counts else "image and raters"
     labels = [textwrap.fill(str(label), 28) for label in [first, "raters' mean vote", *labels]]
     remarks = [_counted(row[1]) if counts else _remark(row[1]) for row in rows]
-    num_raters = max(row[1].shape[-1] for row in rows)
+    num_raters, columns = max(row[1].shape[-1] for row in rows), 4 if counts else 5
     if axes is None:
-        figure, grid = _canvas(rows, labels, remarks, num_raters, title, row_titles is not None)
+        figure, grid = _canvas(rows, labels, remarks, -(-num_raters // columns), title, row_titles is not None)
     else:
         figure, grid = axes_grid(axes, (len(rows), len(labels)), 0, 0, title)
 
@@ -103,11 +103,11 @@ def agreement_map(
         handles=[
             Line2D([], [], color=color, linewidth=2, label=f"{'≥ ' * counts}{r + 1}") for r, color in enumerate(colors)
         ],
-        title="raters that mark, at least" if counts else "rater",
+        title="at least so many raters mark" if counts else "rater",
         loc="upper center",
         bbox_to_anchor=(0.5, 0),
         borderaxespad=2.0 if remarks[-1] else 0.5,  # in letters: below the remark
-        ncols=min(num_raters, 5),
+        ncols=min(num_raters, columns),
         fontsize=SMALL,
         title_fontsize=SMALL,
         frameon=False,
@@ -215,12 +215,12 @@ def _counted(ratings):
     return "no mark" if not most else "" if most == raters else f"at most {most} of {raters} raters mark a pixel"
 
 
-def _canvas(rows, labels, remarks, num_raters, title, row_titles):
+def _canvas(rows, labels, remarks, legend_rows, title, row_titles):
     """A figure measured in inches around images of equal width; returns `(figure, axes)`."""
     heights = [_CELL * image.shape[0] / image.shape[1] for image, _, _ in rows]
     left, right = 0.08 + 0.24 * row_titles, 0.8
     top = 0.14 + 0.17 * max(label.count("\n") + 1 for label in labels) + 0.28 * (title is not None)
-    bottom = 0.34 + 0.17 * -(-num_raters // 5) + 0.16 * bool(remarks[-1])
+    bottom = 0.34 + 0.17 * legend_rows + 0.16 * bool(remarks[-1])
     gap = 0.12 + 0.16 * any(remarks[:-1])
     width = left + len(labels) * _CELL + (len(labels) - 1) * 0.12 + right
     height = top + sum(heights) + (len(rows) - 1) * gap + bottom

@@ -75,13 +75,13 @@ def contact_sheet(
         ax.spines[:].set_visible(False)
     names = range(1, num_raters + 1) if raters is None else raters
     if counts and raters is None:
-        names = [f"≥ {name}" for name in names]
+        names = [f"at least {name}" for name in names]
     figure.legend(
         handles=[
             Line2D([], [], color=color, linewidth=2, label=plain(name))
             for name, color in zip(names, colors, strict=True)
         ],
-        title="raters that mark, at least" if counts else "rater",
+        title="raters that mark" if counts else "rater",
         loc="lower center",
         ncols=min(num_raters, 3 * min(columns, len(images))),
         fontsize=SMALL,

@@ -135,7 +135,7 @@ def test_a_prepared_dataset_keeps_its_splits(tmp_path, rng):
     assert few.info["num_images"] == {"train": 4, "validation": 4, "test": 4}
     with pytest.raises(ValueError, match="folds: expected none with a test set of its own or a prepared dataset"):
         Settings(**settings, folds=3)
-    with pytest.raises(ValueError, match="name must be one of cocahis"):
+    with pytest.raises(ValueError, match="name: expected one of cocahis"):
         prepare(Settings(**{**settings, "data": "tfds:nothing"}), progress=False)
     runs = read_grid(write(tmp_path, "data: ['tfds:long_ciu/ggo', brain]\ndata_dir: tfds"))
     assert runs["long_ciu-ggo"].data == "tfds:long_ciu/ggo"

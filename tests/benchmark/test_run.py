@@ -291,7 +291,7 @@ def test_changed_data_is_not_resumed(finished, capsys, monkeypatch):
         (["--processes", "0"], "processes: expected a whole number of at least 1; got 0"),
         (["--folds", "1"], "folds: expected a whole number of at least 2"),
         (["--folds", "3", "--data", "tfds:lidc_idri"], "--folds: expected none with a test set of its own"),
-        (["--data", "tfds:nothing"], "name must be one of cocahis"),
+        (["--data", "tfds:nothing"], "--data: expected one of cocahis"),
         (["--config", "/nowhere.yaml"], "/nowhere.yaml"),
         (["--config", "/nowhere.yaml", "--epochs", "20", "--no-augment"], "got --epochs, --no-augment. Leave it out"),
         (["--train-raters", "6"], "--train-raters: expected at most 5, as there are; got 6"),
