@@ -114,7 +114,8 @@ def _load_cell(output, method, seed, folds):
         "collapsed": [{"seed": seed, "fold": fold, "marks": marks} for fold, marks in found.items() if marks],
         "warned": {fold: cell.get("warnings", []) for fold, cell in zip(folds, cells, strict=True)},
         "seconds_per_step": _median([cell["seconds_per_step"] for cell in cells]),
-        "sums": {name: np.concatenate([part[name] for part in sums]) for name in sums[0]},
+        # cells of an earlier release lack what came later
+        "sums": {n: np.concatenate([part[n] for part in sums]) for n in sums[0] if all(n in part for part in sums)},
     }
 
 

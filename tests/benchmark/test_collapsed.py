@@ -184,3 +184,23 @@ def test_a_run_of_an_earlier_release_is_resumed(tmp_path):
     before = {name: value for name, value in settings.as_dict().items() if name != "outside"}
     write_json(tmp_path / "settings.json", {"settings": before, "fingerprint": "x"})
     check_settings(tmp_path, settings, prepared)
+
+
+def test_cells_of_an_earlier_release_are_read(tmp_path):
+    """Some folds lack the sums that tell a collapse; the others still do."""
+    import json
+
+    from keras_ordseg.benchmark.methods import cell_folder
+    from keras_ordseg.benchmark.summary import _load_cell
+
+    (method,) = select(["hybrid"])
+    for fold in range(2):
+        folder = cell_folder(tmp_path, method, 0, fold)
+        folder.mkdir(parents=True)
+        sums = {"brier": np.ones((3, 2))} | ({"marks": np.array([[9.0, 3, 0, 0]] * 3)} if fold else {})
+        np.savez(folder / "sums.npz", **sums)
+        (folder / "cell.json").write_text(json.dumps({"seconds_per_step": None}))
+    cell = _load_cell(tmp_path, method, 0, {0: None, 1: None})
+    assert set(cell["sums"]) == {"brier"}
+    assert cell["sums"]["brier"].shape == (6, 2)
+    assert cell["collapsed"] == [{"seed": 0, "fold": 1, "marks": "nothing"}]
