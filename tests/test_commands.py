@@ -135,7 +135,7 @@ def test_files_outside_the_folder_of_a_csv(tmp_path, capsys):
     for command in (["inspect", str(table)], ["benchmark", "--data", str(table), "--output", str(tmp_path / "run")]):
         assert main(command) == 2
         err = capsys.readouterr().err
-        assert "move it, or give --outside" in err
+        assert "move it, or pass --outside" in err
         assert "outside=True" not in err
     assert main(["inspect", str(table), "--outside"]) == 0
     assert not (tmp_path / "run").exists()

@@ -32,7 +32,7 @@ def _run(spelling, arguments) -> int:
         builder = datasets.prepare(
             arguments.name, arguments.data_dir, arguments.manual_dir, arguments.format, arguments.overwrite
         )
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         return refuse(error, spelling)
     print(datasets.summary(builder))
     return 0

@@ -20,7 +20,8 @@ class RunFolderError(ArgumentError):
 
 def check_folder(output, overwrite, resume):
     if overwrite and resume:
-        raise RunFolderError("overwrite", "nothing beside resume: delete the earlier run, or continue it", "both")
+        delete = ("delete the earlier run with ", Setting("overwrite", "True"))
+        raise RunFolderError("overwrite", "no resume beside it", "both", delete, _RESUME)
     if output.exists() and not output.is_dir():
         raise RunFolderError("output", "a folder", f"{output}, which is a file", _ELSEWHERE)
     if not output.is_dir() or not any(output.iterdir()):
