@@ -134,7 +134,8 @@ def _notes(cases, result, anonymous):
     for title, kept in (("Masks of no image", True), ("Files that were not read, as they fit no pattern", False)):
         found = [source for source in cases.unmatched if (source.reason == "a mask of no image") == kept]
         if found:
-            shown = ", ".join(source.shown(cases.path) + ("" if kept else f" ({source.reason})") for source in found[:_SHOWN])
+            named = [(source.shown(cases.path), "" if kept else f" ({source.reason})") for source in found[:_SHOWN]]
+            shown = ", ".join(name + reason for name, reason in named)
             notes.append(f"{title}: {len(found)}, as {shown}{' …' if len(found) > _SHOWN else ''}")
     if result["absent_masks"]:
         notes.append(
