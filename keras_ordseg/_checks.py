@@ -83,6 +83,10 @@ class ArgumentError(ValueError):
         return f"{text}. {remedies[0].upper() + remedies[1:]}." if remedies else text
 
 
+class PathError(ArgumentError, FileExistsError, NotADirectoryError, FileNotFoundError):
+    """A path that cannot be used: an `ArgumentError` that is also the `OSError` that callers may expect."""
+
+
 def _joined(remedies: tuple[Remedy, ...], spelling: Spelling) -> str:
     """Returns the alternatives that can be spelled, as one text."""
     spelled = (_remedy(remedy, spelling) for remedy in remedies)

@@ -2,6 +2,9 @@
 
 import argparse
 import sys
+import warnings
+
+from keras_ordseg._commands import joined
 
 
 def main(argv=None) -> int:
@@ -14,14 +17,21 @@ def main(argv=None) -> int:
         The exit code: 0 done, 1 when a training or an image failed, 2 for what the user can mend (said without a traceback),
         130 when interrupted.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_args(joined(sys.argv[1:] if argv is None else argv))
     try:
-        return arguments.command(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show
+            return arguments.command(arguments)
     except KeyboardInterrupt:
         resume = "run the same command with --resume to continue" if hasattr(arguments, "resume") else None
         hint = getattr(arguments, "interrupted", resume)
         print("\ninterrupted" + (f"; {hint}" if hint else ""), file=sys.stderr)
         return 130
+
+
+def _show(message, *_):
+    """Prints a warning without the line of code that Python shows."""
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def _parser():

@@ -228,7 +228,7 @@ class TestCommand:
             (["--image", "*_picture.png"], "no image matches"),
             (["--ratings", "masks.png"], "ratings: expected a pattern"),
             (["--window", "3"], "window"),
-            (["--shown", "0", "--output", "{out}"], "shown must be 1 or more"),
+            (["--shown", "0", "--output", "{out}"], "--shown: expected 1 or more; got 0"),
         ],
     )
     def test_arguments(self, folder, capsys, arguments, words):
@@ -244,7 +244,7 @@ class TestCommand:
         assert main(["inspect", str(root), "--output", str(output)]) == 0
         (root / "4_image.png").unlink()
         assert main(["inspect", str(root), "--output", str(output)]) == 2
-        assert "holds an earlier inspection; pass --overwrite" in capsys.readouterr().err
+        assert "which holds an earlier inspection. Replace it with --overwrite." in capsys.readouterr().err
         assert json.loads((output / "inspection.json").read_text())["num_images"] == 5
         assert main(["inspect", str(root), "--output", str(output), "--overwrite"]) == 0
         assert json.loads((output / "inspection.json").read_text())["num_images"] == 4

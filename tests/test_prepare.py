@@ -64,9 +64,9 @@ def test_prepare(raw, tmp_path, capsys):
         (["cocahis"], "Fetch CoCaHis.hdf5 from https://cocahis.irb.hr/ and put it into the manual directory"),
         (["refuge_cup/cropped"], "Training-400/<case>/<case>.jpg"),
         (["lidc_idri", "--manual-dir", "nowhere"], "nowhere: there is no such folder.\nLIDC-IDRI ("),
-        (["mnist"], "name must be one of cocahis, refuge_disc, refuge_cup, "),
-        (["long_ciu/lung"], "long_ciu has no configuration 'lung'; there are: infection, ggo, consolidation"),
-        (["lidc_idri/big"], "lidc_idri has no configuration 'big'; there are: it has none"),
+        (["mnist"], "NAME: expected one of cocahis, refuge_disc, refuge_cup, "),
+        (["long_ciu/lung"], "NAME: expected long_ciu with one of its configurations infection, ggo, consolidation; got"),
+        (["lidc_idri/big"], "NAME: expected lidc_idri alone; got 'lidc_idri/big'"),
     ],
 )
 def test_errors_have_no_traceback(arguments, message, tmp_path, capsys):

@@ -1,9 +1,9 @@
 """`keras-ordseg benchmark`: train, evaluate, compare, report, export."""
 
 import argparse
-import sys
+from functools import partial
 
-from keras_ordseg._commands import methods, numbers, window
+from keras_ordseg._commands import flags, methods, numbers, refuse, typed, window
 
 
 def add(commands):
@@ -51,6 +51,7 @@ def add(commands):
     add("--label", type=numbers(int), metavar="A,B", help="values of the masks that are a mark")
     add("--void", type=numbers(int), metavar="A,B", help="values of the masks that mean: did not rate")
     add("--window", type=window, metavar="LO,HI", help="values of the images that become 0 and 1, or 1%%,99%%")
+    add("--outside", action="store_true", help="the files of a CSV may lie outside its folder")
     add("--size", type=int, metavar="PIXELS", help="cut (or --fit resize) the images to this side")
     add("--fit", choices=("crop", "resize"), default=default.fit, help="how images come to --size")
     add("--images", type=int, metavar="N", help="use at most N images (embedded data: generate N, default 320)")
@@ -73,14 +74,15 @@ def add(commands):
     add("--band", type=int, default=default.band, metavar="PIXELS", help="near a mark")
     add("--resamples", type=int, default=default.resamples, help="of the bootstrap")
     add("--citation", help="of the data set, for the report")
-    bench.set_defaults(command=_run)
+    bench.set_defaults(command=partial(_run, flags(bench, name="data")))
 
 
-def _run(arguments) -> int:
+def _run(spelling, arguments) -> int:
     from dataclasses import fields
     from pathlib import Path
 
     from keras_ordseg import benchmark
+    from keras_ordseg._checks import ArgumentError, Setting
     from keras_ordseg.benchmark._report import text_table
     from keras_ordseg.benchmark._sensitivity import write_sensitivity
     from keras_ordseg.benchmark._workers import check_processes
@@ -92,21 +94,20 @@ def _run(arguments) -> int:
         if arguments.config is None:
             runs = {output: benchmark.Settings(**given)}
         elif given:
-            flags = ", ".join("--no-augment" if name == "augment" else f"--{name.replace('_', '-')}" for name in given)
-            raise ValueError(f"--config says everything; leave out {flags}, or write it into the file.")
+            named = ", ".join(spelling(Setting(name)) for name in given)
+            raise ArgumentError("config", "no flag of a setting beside it", named, "leave it out", "write it into the file")
         else:
+            spelling = partial(_in_yaml, spelling)
             runs = benchmark.read_grid(arguments.config)
             runs = {output / name if len(runs) > 1 else output: settings for name, settings in runs.items()}
         started = benchmark.start(runs, arguments.overwrite, arguments.resume)
-    except (ValueError, OSError) as error:  # before training, these are the user's to mend
-        print(f"keras-ordseg: {error}", file=sys.stderr)
-        return 2
+    except (ValueError, OSError, ImportError) as error:  # before training, these are the user's to mend
+        return refuse(error, spelling)
     for folder, settings, prepared in started:
         try:
             results = benchmark.finish(settings, prepared, folder, processes=arguments.processes)
         except benchmark.TrainingError as error:
-            print(f"keras-ordseg: {error}", file=sys.stderr)
-            return 1
+            return refuse(error, spelling, code=1)
         print(text_table(results))
         print(f"\nReport:   {folder / 'report.html'}")
         print(f"Pictures: {folder / 'figures'}")
@@ -116,3 +117,13 @@ def _run(arguments) -> int:
     if sensitivity is not None:
         print(f"\nRuns that differ in a number: {sensitivity}")
     return 0
+
+
+def _in_yaml(spelling, setting):
+    """A setting of the file by its name there, other arguments as flags."""
+    from keras_ordseg.benchmark import Settings
+
+    if setting.name not in Settings.__dataclass_fields__:
+        return spelling(setting)
+    value = setting.value if setting.flag_value is None else setting.flag_value
+    return f"{setting.name}: {typed(value)}" if value else setting.name

@@ -1,9 +1,8 @@
 """`keras-ordseg export`: a trained model as the next version for TensorFlow Serving."""
 
-import re
-import sys
+from functools import partial
 
-from keras_ordseg._commands import numbers
+from keras_ordseg._commands import flags, numbers, refuse
 
 
 def add(commands):
@@ -24,10 +23,10 @@ def add(commands):
     add("--max-pixels", type=int, metavar="N", help="of the files of one request, default 67108864")
     add("--multiple", type=int, metavar="N", help="of the sides of images; default: the stride of the model")
     add("--dtype", choices=("float32",), help="rebuild a model of half precision in float32")
-    export.set_defaults(command=_run)
+    export.set_defaults(command=partial(_run, flags(export, directory="output")))
 
 
-def _run(arguments) -> int:
+def _run(spelling, arguments) -> int:
     from keras_ordseg import serving
     from keras_ordseg.serving._load import load_keras
 
@@ -36,12 +35,11 @@ def _run(arguments) -> int:
     try:
         if arguments.card is not None:
             given["card"] = _card(arguments.card)
-        calibrator = None if arguments.calibrator is None else load_keras(arguments.calibrator, "--calibrator")
-        model = load_keras(arguments.model, "MODEL.keras")
+        calibrator = None if arguments.calibrator is None else load_keras(arguments.calibrator, "calibrator")
+        model = load_keras(arguments.model, "model")
         version = serving.export(model, arguments.output, calibrator, **given)
     except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
-        print(f"keras-ordseg: {re.sub('^directory:', '--output:', str(error))}", file=sys.stderr)
-        return 2
+        return refuse(error, spelling)
     print(f"Export: {version} (TensorFlow Serving)")
     return 0
 
@@ -51,11 +49,14 @@ def _card(file):
     import json
     from pathlib import Path
 
+    from keras_ordseg._checks import ArgumentError
+
     try:
         return json.loads(Path(file).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ValueError(f"--card: there is no file {file}; give a JSON file with your fields, or leave it out.") from None
+        got = f"{file}, which is not there"
     except OSError as error:
-        raise ValueError(f"--card: {file} cannot be read ({error.strerror}); give a JSON file with your fields.") from None
+        got = f"{file}, which cannot be read ({error.strerror})"
     except ValueError as error:
-        raise ValueError(f"--card: {file} is not JSON ({error}).") from None
+        got = f"{file}, which is not JSON ({error})"
+    raise ArgumentError("card", "a JSON file with your fields", got, "leave it out if there are none")

@@ -1,8 +1,9 @@
 """`keras-ordseg inspect`: say what a data set holds and how far its raters agree."""
 
 import sys
+from functools import partial
 
-from keras_ordseg._commands import numbers, window
+from keras_ordseg._commands import flags, numbers, refuse, window
 
 
 def add(commands):
@@ -22,20 +23,21 @@ def add(commands):
     add("--label", type=numbers(int), metavar="A,B", help="values of the masks that are a mark")
     add("--void", type=numbers(int), metavar="A,B", help="values of the masks that mean: did not rate")
     add("--window", type=window, metavar="LO,HI", help="values of the images that become 0 and 1, or 1%%,99%%")
+    add("--outside", action="store_true", help="the files of a CSV may lie outside its folder")
     add("--output", metavar="FOLDER", help="write inspection.html, inspection.json and contact_sheet.png there")
     add("--overwrite", action="store_true", help="replace an earlier inspection there")
     add("--shown", type=int, default=24, metavar="N", help="images on the contact sheet, default %(default)s")
     add("--margin", type=int, metavar="PIXELS", help="crop those to their marks and so many pixels around")
     add("--json", action="store_true", help="print JSON instead of text")
-    inspect.set_defaults(command=_run)
+    inspect.set_defaults(command=partial(_run, flags(inspect, source="path")))
 
 
-def _run(arguments) -> int:
+def _run(spelling, arguments) -> int:
     import json
 
     from keras_ordseg import data, inspection
 
-    names = ("image", "ratings", "votes", "num_raters", "label", "void", "window")
+    names = ("image", "ratings", "votes", "num_raters", "label", "void", "window", "outside")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     try:
         if arguments.output is not None:
@@ -50,10 +52,6 @@ def _run(arguments) -> int:
                 result, cases, arguments.output, arguments.overwrite, arguments.shown, arguments.margin
             )
             print(f"\nReport: {folder / 'inspection.html'}", file=sys.stderr if arguments.json else sys.stdout)
-    except (ValueError, OSError) as error:  # everything here is the user's to mend
-        problems = getattr(error, "problems", ())
-        # DataError shows the first twenty; here all files that are wrong are the answer
-        head = f"{len(problems)} problems in {arguments.path}:" if len(problems) > 1 else str(error)
-        print("\n  ".join([f"keras-ordseg: {head}", *(problems if len(problems) > 1 else ())]), file=sys.stderr)
-        return 2
+    except (ValueError, OSError, ImportError) as error:  # everything here is the user's to mend
+        return refuse(error, spelling)
     return 0

@@ -1,9 +1,9 @@
 """`keras-ordseg predict`: maps, masks and a table of images, from an export, a `.keras` file or a server."""
 
-import re
 import sys
+from functools import partial
 
-from keras_ordseg._commands import numbers, window, words
+from keras_ordseg._commands import flags, numbers, refuse, window, words
 
 
 def add(commands):
@@ -32,10 +32,11 @@ def add(commands):
     add("--served-version", type=int, metavar="N", help="on a server, default the newest")
     add("--timeout", type=float, default=30.0, metavar="SECONDS", help="for an answer of a server, default %(default)s")
     add("--overwrite", action="store_true", help="do everything anew")
-    predict.set_defaults(command=_run, interrupted="run the same command again to go on")
+    spelled = flags(predict, url="model", version="served_version")
+    predict.set_defaults(command=partial(_run, spelled), interrupted="run the same command again to go on")
 
 
-def _run(arguments) -> int:
+def _run(spelling, arguments) -> int:
     import warnings
     from pathlib import Path
 
@@ -57,8 +58,7 @@ def _run(arguments) -> int:
             warnings.filterwarnings("ignore", message="images: .* left out")  # said below
             rows = serving.predict_files(model, images, arguments.output, progress=sys.stderr.isatty(), **given)
     except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
-        print(f"keras-ordseg: {re.sub('^output:', '--output:', str(error))}", file=sys.stderr)
-        return 2
+        return refuse(error, spelling)
     failed = [row for row in rows if row["status"] != "done"]
     review = sum(value is True for row in rows for name, value in row.items() if name.endswith("review"))
     for row in failed:

@@ -1,6 +1,8 @@
 """`keras-ordseg prepare`: write a public data set as a TensorFlow dataset."""
 
-import sys
+from functools import partial
+
+from keras_ordseg._commands import flags, refuse
 
 
 def add(commands):
@@ -17,10 +19,10 @@ def add(commands):
     add("--manual-dir", metavar="FOLDER", help="of raw files that you fetched yourself")
     add("--format", choices=("tfrecord", "array_record"), help="of the records, default tfrecord")
     add("--overwrite", action="store_true", help="prepare it anew")
-    prepare.set_defaults(command=_run)
+    prepare.set_defaults(command=partial(_run, flags(prepare)))
 
 
-def _run(arguments) -> int:
+def _run(spelling, arguments) -> int:
     from keras_ordseg.datasets import _prepare as datasets
 
     if arguments.name is None:
@@ -30,8 +32,7 @@ def _run(arguments) -> int:
         builder = datasets.prepare(
             arguments.name, arguments.data_dir, arguments.manual_dir, arguments.format, arguments.overwrite
         )
-    except (ValueError, OSError) as error:
-        print(f"keras-ordseg: {error}", file=sys.stderr)
-        return 2
+    except (ValueError, OSError, ImportError) as error:
+        return refuse(error, spelling)
     print(datasets.summary(builder))
     return 0

@@ -1,6 +1,7 @@
 """The figures of a report, as PNG files of the run folder; all of the first seed."""
 
 import shutil
+from functools import partial
 
 import keras
 import numpy as np
@@ -12,12 +13,13 @@ from keras_ordseg.benchmark.evaluation import reliability
 from keras_ordseg.benchmark.methods import cell_folder
 from keras_ordseg.ops import level_probabilities, readout_probability
 
+_FLATTERING = " Where few pixels are marked, even a model that marks nothing looks calibrated here."
 _TOGETHER = 7  # methods that one figure can tell apart
 _SHOWN = 5  # methods beside an image
 
 
 def draw(settings, prepared, output, methods, cells, results):
-    """Draws all figures; gives `[{"title", "caption", "path"}]` in their order.
+    """Draws all figures; gives `[{"title", "caption", "path"}]` in their order; the path is None where one cannot be drawn.
 
     Args:
         methods: In their order; the first is the baseline.
@@ -29,17 +31,21 @@ def draw(settings, prepared, output, methods, cells, results):
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     drawn, seed, near = [], settings.seeds[0], f"within {settings.band} pixels of any mark"
+    collapsed = {m["key"] for m in results["methods"] if m.get("collapsed")}
+    label = {m: f"{m.label} (collapsed)" if m.key in collapsed else m.label for m in methods}
 
-    def keep(figure, name, title, caption):
+    def keep(make, name, title, caption):
+        """Draws a figure, or says why it cannot be drawn: a report of hours of training does not end with one figure."""
+        try:
+            figure = make()
+        except ValueError as error:
+            drawn.append({"title": title, "caption": f"Not drawn: {error}", "path": None})
+            return
         figure.savefig(folder / f"{name}.png", dpi=160)
         drawn.append({"title": title, "caption": caption, "path": f"figures/{name}.png"})
 
     keep(
-        plots.calibration_tradeoff(
-            {m.label: {"x": _triple(values, m, "band_ece_expected"), "y": _triple(values, m, "soft_dice")} for m in methods},
-            x_label=f"ECE {near}, expected read-out, %",
-            y_label="soft Dice",
-        ),
+        lambda: _tradeoff(methods, label, values, near),
         "tradeoff",
         "Calibration against accuracy",
         "Means over seeds and test images with 95 % intervals of the bootstrap. A method pays for calibration "
@@ -47,38 +53,33 @@ def draw(settings, prepared, output, methods, cells, results):
     )
     for option, panels in by_option(results).items():
         keep(
-            plots.sensitivity_curves(panels, x_label=option),
+            partial(plots.sensitivity_curves, panels, x_label=option),
             f"sensitivity_{option}",
             f"Sensitivity to {option}",
             "Means over seeds and test images with 95 % intervals of the bootstrap.",
         )
-    for readout in ("expected", "majority"):
-        for name, region, prefix in (("ece", "all pixels", ""), ("band_ece", near, "band_")):
+    for name, region, prefix in (("band_ece", near, "band_"), ("ece", "all pixels", "")):
+        for readout in ("expected", "majority"):
             for part, some in _chunks(methods):
-                diagrams = {m.label: reliability(cells[m.key][0]["sums"], f"{name}_{readout}") for m in some}
                 keep(
-                    plots.reliability_diagram(diagrams, title=f"{readout} read-out, {region}"),
+                    partial(_reliability, some, label, cells, f"{name}_{readout}", f"{readout} readout, {region}"),
                     f"reliability_{prefix}{readout}{part}",
-                    f"Reliability, {readout} read-out, {region}",
+                    f"Reliability, {readout} readout, {region}",
                     "Predicted probability against the share of the raters' answers that mark, test images, seed "
-                    f"{seed}. A binary model has one read-out, itself.",
+                    f"{seed}. A binary model has one readout, itself.{'' if prefix else _FLATTERING}",
                 )
-    _draw_cases(settings, prepared, output, methods, cells, values, keep)
-    counted = [m for m in methods if "band_levels" in cells[m.key][0]["sums"]]
-    for part, some in _chunks(counted):
-        shares = {m.label: np.split(cells[m.key][0]["sums"]["band_levels"].sum(0), 2) for m in some}
-        totals = {label: seen.sum() for label, (_, seen) in shares.items()}
-        if min(totals.values()) > 0:
-            observed = next(iter(shares.values()))[1] / next(iter(totals.values()))
-            keep(
-                plots.level_histogram({label: p / totals[label] for label, (p, _) in shares.items()}, observed),
-                f"levels_histogram{part}",
-                "How often each level occurs",
-                f"Share of the pixels {near} that all raters rated, and mean level probabilities there, seed {seed}.",
-            )
-    for part, some in _chunks([m for m in methods if m.after is None]):
+    _draw_cases(settings, prepared, output, methods, cells, values, label, collapsed, keep)
+    for part, some in _chunks([m for m in methods if "band_levels" in cells[m.key][0]["sums"]]):
         keep(
-            plots.training_curves({m.label: cells[m.key][0]["history"] for m in some}, quantities=("loss", "brier")),
+            partial(_histogram, some, label, cells, near),
+            f"levels_histogram{part}",
+            "How often each level occurs",
+            f"Share of the pixels {near} that all raters rated, and mean level probabilities there, seed {seed}.",
+        )
+    for part, some in _chunks([m for m in methods if m.after is None]):
+        histories = {label[m]: cells[m.key][0]["history"] for m in some}
+        keep(
+            partial(plots.training_curves, histories, quantities=("loss", "brier")),
             f"training{part}",
             "Training",
             f"Loss and multi-rater Brier score by epoch, seed {seed}. A loss against fused masks has its Brier score "
@@ -95,52 +96,85 @@ def _chunks(methods):
     return [(f"_{i // step + 1}", [first, *rest[i : i + step]]) for i in range(0, len(rest), step)]
 
 
+def _tradeoff(methods, label, values, near):
+    """A point for each method that has both numbers."""
+    axes = {"x": "band_ece_expected", "y": "soft_dice"}
+    points = {label[m]: {axis: _triple(values, m, metric) for axis, metric in axes.items()} for m in methods}
+    points = {name: point for name, point in points.items() if None not in (point["x"][0], point["y"][0])}
+    if not points:
+        raise ValueError(f"no test pixel lies {near}.")
+    return plots.calibration_tradeoff(points, x_label=f"ECE {near}, expected readout, %", y_label="soft Dice")
+
+
 def _triple(values, method, figure):
     entry = values[method.key][figure]
     return entry["mean"], entry["low"], entry["high"]
 
 
-def _draw_cases(settings, prepared, output, methods, cells, values, keep):
+def _reliability(methods, label, cells, name, title):
+    diagrams = {label[m]: reliability(cells[m.key][0]["sums"], name) for m in methods}
+    if not any(diagram["counts"].any() for diagram in diagrams.values()):
+        raise ValueError(f"no rater's answer lies there ({title}).")
+    return plots.reliability_diagram(diagrams, title=title)
+
+
+def _histogram(methods, label, cells, near):
+    shares = {label[m]: np.split(cells[m.key][0]["sums"]["band_levels"].sum(0), 2) for m in methods}
+    totals = {name: seen.sum() for name, (_, seen) in shares.items()}
+    if not min(totals.values()):
+        raise ValueError(f"no test pixel {near} was rated by all raters.")
+    observed = next(iter(shares.values()))[1] / next(iter(totals.values()))
+    return plots.level_histogram({name: p / totals[name] for name, (p, _) in shares.items()}, observed)
+
+
+def _draw_cases(settings, prepared, output, methods, cells, values, label, collapsed, keep):
     """Best, median and worst image of the ordinal method of the lowest Brier score, and its levels at some pixels."""
-    by_brier = sorted(methods, key=lambda m: values[m.key]["brier"]["mean"])
-    judge = next((m for m in by_brier if m.levels), by_brier[0])
+    known = [m for m in methods if values[m.key]["brier"]["mean"] is not None]
+    by_brier = sorted(known or methods, key=lambda m: (m.key in collapsed, values[m.key]["brier"]["mean"] or 0.0))
+    judge = next((m for m in by_brier if m.levels and m.key not in collapsed), by_brier[0])
     shown = telling_cases(cells[judge.key][0]["sums"]["brier"], prepared.test["ratings"])
     beside = [m for m in methods if m in {methods[0], judge, *by_brier[: _SHOWN - 2]}]
     images = [prepared.test["image"][i] for i in shown]
     marks = [prepared.test["ratings"][i] for i in shown]
     of_fold = np.concatenate([[number] * len(fold.test["id"]) for number, fold in prepared.folds.items()])
     logits = {
-        m: np.concatenate([_predict(output, m, settings.seeds[0], of_fold[i], prepared.test["image"][i]) for i in shown])
+        m: [_predict(output, m, settings.seeds[0], of_fold[i], prepared.test["image"][i])[0] for i in shown]
         for m in {*beside, judge}
     }
-    maps = {m.label: ops.convert_to_numpy(readout_probability(logits[m])) for m in beside}
-    predictions = [{label: found[i] for label, found in maps.items()} for i in range(len(shown))]
+    maps = {label[m]: [ops.convert_to_numpy(readout_probability(z)) for z in logits[m]] for m in beside}
+    predictions = [{name: found[i] for name, found in maps.items()} for i in range(len(shown))]
     if images[0].shape[-1] not in (1, 3):
         images = [image[..., :1] for image in images]
-    names = [f"{word} {prepared.test['id'][i]}" for word, i in zip(("best:", "median:", "worst:"), shown, strict=False)]
+    words = {1: ("",), 2: ("best: ", "worst: "), 3: ("best: ", "median: ", "worst: ")}[len(shown)]
+    names = [f"{word}{prepared.test['id'][i]}" for word, i in zip(words, shown, strict=True)]
+    among = " among those with a mark" if any((image == 1).any() for image in marks) else ""
+    counts = bool(np.any(prepared.test.get("anonymous", False)))
     keep(
-        plots.agreement_map(images, marks, predictions, row_titles=names, margin=16),
+        partial(plots.agreement_map, images, marks, predictions, row_titles=names, margin=16, counts=counts),
         "agreement",
         "Agreement maps",
-        f"The test images with the best, the median and the worst Brier score of {judge.label} among those with a mark, "
-        f"and the expected read-outs of the baseline and the methods of the lowest Brier scores, seed {settings.seeds[0]}.",
+        f"The test images with the best, the median and the worst Brier score of {label[judge]}{among}, and the expected "
+        f"readouts of the baseline and the methods of the lowest Brier scores, seed {settings.seeds[0]}.",
     )
     if judge.levels:
-        worst = len(shown) - 1
-        rows, columns = telling_pixels(marks[worst])
-        rated = marks[worst][rows, columns]
         keep(
-            plots.level_distribution(
-                ops.convert_to_numpy(level_probabilities(logits[judge][worst]))[rows, columns],
-                (rated == 1).sum(-1),
-                counts=(rated >= 0).sum(-1),
-                image=images[worst],
-                pixels=np.stack([rows, columns], -1),
-            ),
+            partial(_levels, logits[judge][-1], marks[-1], images[-1]),
             "levels",
-            f"Level distributions, {judge.label}",
-            f"How many raters mark: pixels of the worst test image ({prepared.test['id'][shown[worst]]}).",
+            f"Level distributions, {label[judge]}",
+            f"How many raters mark: pixels of the worst test image ({prepared.test['id'][shown[-1]]}).",
         )
+
+
+def _levels(logits, marks, image):
+    rows, columns = telling_pixels(marks)
+    rated = marks[rows, columns]
+    return plots.level_distribution(
+        ops.convert_to_numpy(level_probabilities(logits))[rows, columns],
+        (rated == 1).sum(-1),
+        counts=(rated >= 0).sum(-1),
+        image=image,
+        pixels=np.stack([rows, columns], -1),
+    )
 
 
 def _predict(output, method, seed, fold, image):
@@ -156,8 +190,9 @@ def telling_cases(brier, ratings):
     [1, 0, 3]
     """
     marked = np.flatnonzero((ratings == 1).reshape(len(ratings), -1).any(-1))
-    among = marked if len(marked) else np.arange(len(ratings))
-    order = among[np.argsort(brier[among, 0] / brier[among, 1], kind="stable")]
+    rated = np.flatnonzero(brier[:, 1] > 0)
+    among = marked if len(marked) else rated if len(rated) else np.arange(len(ratings))
+    order = among[np.argsort(brier[among, 0] / np.maximum(brier[among, 1], 1), kind="stable")]
     return list(dict.fromkeys(int(order[place]) for place in (0, (len(order) - 1) // 2, len(order) - 1)))
 
 

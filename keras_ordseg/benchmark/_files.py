@@ -20,22 +20,24 @@ def markdown_report(results, figures):
     lines += [f"* {label_of(m)}: {m['description']}" for m in results["metrics"] if m.get("description")]
     lines += ["", *(f"* {note}" for note in results["notes"]), ""]
     for figure in figures:
-        lines += [f"![{figure['title']}]({figure['path']})", "", figure["caption"], ""]
+        picture = f"![{figure['title']}]({figure['path']})" if figure["path"] else f"{figure['title']}:"
+        lines += [picture, "", figure["caption"], ""]
     if dataset.get("citation"):
         lines += [f"Data: {dataset['citation']}", ""]
     return "\n".join(lines)
 
 
 def results_csv(results):
-    """One row for each method and metric: mean, 95 % interval, paired differences, each seed's value."""
-    rows = [["method", "label", "metric", "mean", "low", "high", *_NAMES, "seeds"]]
+    """One row for each method and metric: mean, 95 % interval, paired differences, seeds' values, what a collapse marks."""
+    rows = [["method", "label", "metric", "mean", "low", "high", *_NAMES, "seeds", "collapsed"]]
     for method in results["methods"]:
         for metric in results["metrics"]:
             entry = method["values"][metric["key"]]
             limits = [entry.get(part, {}).get(name) for part in _PARTS for name in _INTERVAL]
             seeds = " ".join("" if value is None else repr(value) for value in entry["seeds"])
             row = [method["key"], method["label"], metric["key"], *(entry[name] for name in _INTERVAL)]
-            rows.append([*row, *limits, seeds])
+            marks = " ".join(dict.fromkeys(found["marks"] for found in method.get("collapsed") or []))
+            rows.append([*row, *limits, seeds, marks])
     return _csv(rows)
 
 

@@ -5,6 +5,8 @@ from os import PathLike, fspath
 from types import NoneType, UnionType
 from typing import get_args, get_origin
 
+from keras_ordseg._checks import ArgumentError
+
 _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "nothing"}
 _NO = object()
 
@@ -13,7 +15,7 @@ def checked(name, value, kind):
     """The value of a setting as its kind, a list as a tuple.
 
     Raises:
-        ValueError: For a value of another kind, naming the setting.
+        ArgumentError: For a value of another kind, naming the setting.
     """
     choices = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     for choice in choices:
@@ -21,10 +23,10 @@ def checked(name, value, kind):
         if found is not _NO:
             return found
     expected = " or ".join(_named(choice) for choice in choices if choice is not NoneType)
-    hint = ""
+    hint = ()
     if isinstance(value, str) and {int, float} & set(choices) and _is_number(value):
-        hint = " A number has no quotes, and in YAML 1e-3 is text: write 1.0e-3."
-    raise ValueError(f"{name}: expected {expected}. Received: {value!r}.{hint}")
+        hint = ("a number has no quotes, and in YAML 1e-3 is text: write 1.0e-3",)
+    raise ArgumentError(name, expected, repr(value), *hint)
 
 
 def _converted(name, value, kind):

@@ -11,9 +11,11 @@ import jinja2
 from PIL import Image
 
 from keras_ordseg.benchmark._report_tables import (
+    FEWEST_GROUPS,
     MISSING,
     arrow,
     baseline_label,
+    collapsed,
     comparison,
     label_of,
     markdown_table,
@@ -38,7 +40,7 @@ def write_report(directory, results, figures=()):
             metric's label names, shown with the metric's `digits`. Every number may be missing, None or NaN:
             it is shown as "n/a".
         figures: List of `{"title", "caption", "path"}`, each a PNG file by its path relative to the run
-            folder.
+            folder; None as the path of a figure that could not be drawn, for the reason in its caption.
 
     Returns:
         The `pathlib.Path` of the page.
@@ -56,7 +58,7 @@ def write_report(directory, results, figures=()):
         lstrip_blocks=True,
     )
     environment.filters["minus"] = lambda text: text.replace("-", "\N{MINUS SIGN}")
-    pictures = [_embedded(directory, figure) for figure in figures]
+    pictures = [_embedded(directory, figure) if figure.get("path") else {**figure, "data": None} for figure in figures]
     page = environment.get_template("report.html").render(**_context(results), figures=pictures)
     path = directory / "report.html"
     unfinished = directory / f".report.html.{os.getpid()}.tmp"
@@ -82,7 +84,7 @@ def headline(results):
     ['Highest Dice: Majority with 0.71. That is the baseline.']
     """
     metrics, rows, baseline = results.get("metrics") or [], comparison(results), results.get("baseline")
-    sentences = []
+    sentences = collapsed(results)
     winners = [row for row in rows if metrics and row["cells"][0]["best"]]
     if winners:
         word = "Lowest" if metrics[0]["lower_is_better"] else "Highest"
@@ -91,7 +93,7 @@ def headline(results):
         if baseline in [row["key"] for row in winners]:
             sentence += " That is the baseline." if len(winners) == 1 else " One of them is the baseline."
         else:
-            sentence += "".join(_against(row, baseline_label(results)) for row in winners[:1])
+            sentence += "".join(_against(row, results) for row in winners[:1])
         sentences.append(sentence)
     judged = sum(any(row["cells"][i]["best"] for row in rows) for i in range(len(metrics)))
     if judged > 1:
@@ -105,15 +107,20 @@ def _with_interval(cell):
     return f"{cell['mean']}{' (95 % interval ' + cell['interval'] + ')' if cell['interval'] else ''}"
 
 
-def _against(row, baseline):
+def _against(row, results):
     """What the paired difference of the first metric says, nothing where there is none."""
-    cell = row["cells"][0]
+    cell, baseline = row["cells"][0], baseline_label(results)
     if cell["difference"] == MISSING or baseline is None:
         return ""
     text = f" Difference to the baseline, {baseline}: {cell['difference']}"
     if not cell["difference_interval"]:
         return f"{text}."
     text = f"{text} {cell['difference_interval']}"
+    groups = ((results.get("dataset") or {}).get("num_groups") or {}).get("test")
+    if groups is not None and groups < FEWEST_GROUPS:
+        return f"{text}; {groups} groups of test images are too few for a verdict."
+    if any(m["key"] == results.get("baseline") and m.get("collapsed") for m in results["methods"]):
+        return f"{text}; the baseline collapsed."
     if cell["verdict"]:
         return f"{text}; the interval excludes 0."
     return f"{text}; the interval includes 0, so this run does not tell the two apart."
@@ -126,7 +133,7 @@ def _context(results):
         {
             **row,
             "description": method.get("description") or "",
-            "readout": _text(method.get("readout")),
+            "readout": method.get("readout") or MISSING,
             "seeds": _text(method.get("seeds")),
             "parameters": number(method.get("parameters"), 0, group=","),
             "seconds_per_step": number(method.get("seconds_per_step"), 3),

@@ -8,6 +8,7 @@ import numbers
 import textwrap
 
 MISSING = "n/a"
+FEWEST_GROUPS = 5  # of the test images, for a verdict
 
 
 def comparison(results):
@@ -16,9 +17,13 @@ def comparison(results):
     A cell is best where its formatted mean equals the best one of the metric, so ties at the digits shown are
     all marked, and none is where only one method has a number. A cell is tied where the interval of its paired
     difference to the best holds 0. A difference is "better" or "worse" than the baseline where its whole interval lies on
-    that side of 0.
+    that side of 0. Of fewer than five groups of test images nothing is said of ties or differences. A method of which a
+    model collapsed is named so, is never the best, and is not compared, nor is anything with it as the baseline.
     """
     metrics = results.get("metrics") or []
+    groups = ((results.get("dataset") or {}).get("num_groups") or {}).get("test")
+    few = groups is not None and groups < FEWEST_GROUPS
+    out = {method["key"] for method in results.get("methods") or [] if method.get("collapsed")}
     rows = []
     for method in results.get("methods") or []:
         values = method.get("values") or {}
@@ -26,9 +31,15 @@ def comparison(results):
         differs = method["key"] != results.get("baseline") and any(
             cell["difference"] != MISSING for cell in cells
         )
-        rows.append({"key": method["key"], "label": label_of(method), "cells": cells, "differs": differs})
+        label = label_of(method) + (" (collapsed)" if method["key"] in out else "")
+        rows.append({"key": method["key"], "label": label, "cells": cells, "differs": differs})
+        for cell in cells:
+            if few or out & {method["key"], results.get("baseline")}:
+                cell["verdict"] = ""
+            if few or method["key"] in out:
+                cell["tied"] = False
     for i, metric in enumerate(metrics):
-        found = [row["cells"][i] for row in rows if row["cells"][i]["value"] is not None]
+        found = [row["cells"][i] for row in rows if row["cells"][i]["value"] is not None and row["key"] not in out]
         if len(found) > 1 and metric.get("lower_is_better") is not None:
             pick = min if metric["lower_is_better"] else max
             best = pick(found, key=lambda cell: cell["value"])["mean"]
@@ -75,7 +86,24 @@ def text_table(results, width=110):
             )
         parts.append("\n".join(textwrap.wrap(heading, width)))
         parts.extend(_blocks([_printable(row["label"]) for row in shown], columns, width))
-    return "\n\n".join(parts)
+    sentences = "\n".join(line for text in collapsed(results) for line in textwrap.wrap(_printable(text), width))
+    return "\n\n".join(filter(None, [*parts, sentences]))
+
+
+def collapsed(results):
+    """A sentence for each method of which a model marks nothing, or everything, in the test images."""
+    sentences = []
+    for method in results.get("methods") or []:
+        for marks in dict.fromkeys(found["marks"] for found in method.get("collapsed") or []):
+            which = [_training(found) for found in method["collapsed"] if found["marks"] == marks]
+            text = f"Collapsed: {label_of(method)} marks {marks} in the test images ({'; '.join(which)})"
+            sentences.append(f"{text}. It is in no comparison.")
+    return sentences
+
+
+def _training(found):
+    fold = found.get("fold")
+    return f"seed {found['seed']}" + ("" if fold is None else f", fold {fold}")
 
 
 def markdown_table(results):

@@ -5,6 +5,8 @@ import os
 import sys
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 
+from keras_ordseg._checks import ArgumentError
+
 _LIFE = 20  # jobs of a process: TensorFlow keeps some memory of every model
 
 
@@ -38,7 +40,7 @@ def run_jobs(job, arguments, processes, common, stream):
 
 def check_processes(processes):
     if not isinstance(processes, int) or processes < 1:
-        raise ValueError(f"processes: expected a whole number of at least 1. Received: {processes!r}.")
+        raise ArgumentError("processes", "a whole number of at least 1", repr(processes))
 
 
 class _Lines:

@@ -45,8 +45,9 @@ def bootstrap_interval(collected, metric, baseline=None, resamples=1000, seed=0)
         seed: Of the resamples. Default 0.
 
     Returns:
-        A dict `{"mean", "low", "high"}`: the metric of all images and the limits, floats (None where not finite); with a
-        baseline also `difference`, such a dict of `collected - baseline`.
+        A dict `{"mean", "low", "high", "images"}`: the metric of all images and the limits, floats (None where not finite),
+        and how many images have an answer for it, the others being left out; with a baseline also `difference`, a dict of
+        the first three for `collected - baseline`.
 
     Raises:
         TypeError: For anything but a `PerImage` or a list of them.
@@ -62,10 +63,10 @@ def bootstrap_interval(collected, metric, baseline=None, resamples=1000, seed=0)
     >>> collected = PerImage({"brier": MultiRaterBrier(from_logits=False)})
     >>> collected.add(np.array([[[1, 1]], [[0, 0]], [[1, 0]]]), np.full((3, 1, 1), 0.5))
     >>> bootstrap_interval(collected, "brier", resamples=100)
-    {'mean': 0.25, 'low': 0.25, 'high': 0.25}
+    {'mean': 0.25, 'low': 0.25, 'high': 0.25, 'images': 3}
     """
     if not isinstance(resamples, int) or resamples < 10:
-        raise ValueError(f"resamples: expected an int of at least 10. Received: {resamples!r}.")
+        raise ValueError(f"resamples: expected an int of at least 10; got {resamples!r}.")
     trainings = {
         "collected": _listed("collected", collected),
         "baseline": [] if baseline is None else _listed("baseline", baseline),
@@ -74,7 +75,7 @@ def bootstrap_interval(collected, metric, baseline=None, resamples=1000, seed=0)
         raise ValueError("collected: expected a PerImage, or one for each training. Received an empty list.")
     first = trainings["collected"][0]
     if len(set(first.groups)) < 2:
-        raise ValueError(f"collected: expected images of at least 2 groups to resample. Received: {len(set(first.groups))}.")
+        raise ValueError(f"collected: expected images of at least 2 groups to resample; got {len(set(first.groups))}.")
     for name, several in trainings.items():
         if any((one.ids, one.groups) != (first.ids, first.groups) for one in several):
             raise ValueError(
@@ -86,7 +87,7 @@ def bootstrap_interval(collected, metric, baseline=None, resamples=1000, seed=0)
         for name, several in trainings.items()
         if several
     }
-    out = _interval(values["collected"])
+    out = {**_interval(values["collected"]), "images": first.counted(metric)}
     if baseline is not None:
         out["difference"] = _interval(values["collected"] - values["baseline"])
     return out
@@ -95,7 +96,7 @@ def bootstrap_interval(collected, metric, baseline=None, resamples=1000, seed=0)
 def _listed(name, collected):
     several = list(collected) if isinstance(collected, (list, tuple)) else [collected]
     if not all(isinstance(one, PerImage) for one in several):
-        raise TypeError(f"{name}: expected what per_image gives, or a list, one for each training. Received: {collected!r}.")
+        raise TypeError(f"{name}: expected what per_image gives, or a list, one for each training; got {collected!r}.")
     return several
 
 
@@ -105,7 +106,7 @@ def _means(values, seed=0):
     return (values * seed_weights(len(values), values.shape[1] - 1, seed).T).mean(0)
 
 
-def tabulate(cells, table, weights, baseline=None):
+def tabulate(cells, table, weights, baseline=None, collapsed=()):
     """Values, intervals and paired differences of every method.
 
     Args:
@@ -113,6 +114,7 @@ def tabulate(cells, table, weights, baseline=None):
         table: Columns, from `figures`.
         weights: From `group_weights`.
         baseline: Key of the method that differences are taken against, or None.
+        collapsed: Keys of methods that are never the best.
 
     Returns:
         `{method: {figure: {"mean", "low", "high", "seeds", "difference", "to_best"}}}`: the mean over the seeds, its 95 %
@@ -134,6 +136,7 @@ def tabulate(cells, table, weights, baseline=None):
     for f in table:
         means = {method: _means(columns[f.key]) for method, columns in draws.items()}
         finite = {method: values[0] for method, values in means.items() if np.isfinite(values[0])}
+        finite = {method: value for method, value in finite.items() if method not in collapsed}
         best = (min if f.lower_is_better else max)(finite, key=finite.get, default=None)
         for method, values in means.items():
             entry = {**_interval(values, resampled), "seeds": [_number(v) for v in draws[method][f.key][:, 0]]}

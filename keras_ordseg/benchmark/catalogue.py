@@ -34,7 +34,7 @@ ENTRIES = {
     ),
     "bce_dice": Entry(
         "BCE + Dice",
-        "Binary cross-entropy and soft Dice of the majority read-out, no ordinal term.",
+        "Binary cross-entropy and soft Dice of the majority readout, no ordinal term.",
         lambda **kw: losses.OrdinalSegmentationLoss(**{"binary": "bce_dice", "rps_weight": 0.0, **kw}),
     ),
     "random_rater": _binary(
@@ -69,7 +69,7 @@ ENTRIES = {
         losses.NeighborAwareCalibrationLoss,
     ),
     "l1_ace": _binary(
-        "L1-ACE", "Cross-entropy plus the marginal L1 calibration error of each batch.", losses.MarginalL1ACELoss
+        "L1-ACE", "Cross-entropy plus the marginal L1 calibration error, binned within each image.", losses.MarginalL1ACELoss
     ),
     "level_ce": Entry(
         "Level cross-entropy", "Cross-entropy over the K+1 levels as unordered classes.", losses.LevelCrossEntropy
@@ -80,12 +80,12 @@ ENTRIES = {
     "sord": Entry("SORD", "Cross-entropy with soft ordinal labels.", losses.SORDLoss),
     "hybrid": Entry(
         "Hybrid (the paper's)",
-        "Cross-entropy of the majority read-out plus 0.8 times the ranked probability score.",
+        "Cross-entropy of the majority readout plus 0.8 times the ranked probability score.",
         losses.OrdinalSegmentationLoss,
     ),
     "hybrid_expected": Entry(
-        "Hybrid, expected read-out",
-        "Cross-entropy of the expected read-out with the mean vote plus 0.8 times the ranked probability score.",
+        "Hybrid, expected readout",
+        "Cross-entropy of the expected readout with the mean vote plus 0.8 times the ranked probability score.",
         lambda **kw: losses.OrdinalSegmentationLoss(**{"readout": "expected", **kw}),
     ),
 }

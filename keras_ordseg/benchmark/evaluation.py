@@ -17,6 +17,7 @@ from keras_ordseg.ops.overlap import dice
 from keras_ordseg.ops.scores import ranked_probability_score
 
 NUM_BINS = 15
+_COLLAPSED = 1e-3  # of the pixels that a model should mark, or leave unmarked
 SOFT_THRESHOLDS = tuple(k / 10 for k in range(1, 10))
 
 
@@ -51,42 +52,43 @@ def _nonzero(x):
 def figures(has_truth: bool, band: int) -> list[Figure]:
     """The columns of the table; those against the true probability only where it is known."""
     near = f"within {band} pixels of any rater's mark"
+    flattering = "Where few pixels are marked, even a model that marks nothing looks calibrated here."
     table = [
-        Figure(
-            "ece_expected",
-            "ECE exp. %",
-            "Multi-rater ECE, expected read-out, all pixels.",
-            _ece("ece_expected"),
-        ),
-        Figure(
-            "ece_majority",
-            "ECE maj. %",
-            "Multi-rater ECE, majority read-out, all pixels.",
-            _ece("ece_majority"),
-        ),
         Figure(
             "band_ece_expected",
             "band ECE exp. %",
-            f"Multi-rater ECE, expected read-out, {near}.",
+            f"Multi-rater ECE, expected readout, {near}.",
             _ece("band_ece_expected"),
         ),
         Figure(
             "band_ece_majority",
             "band ECE maj. %",
-            f"Multi-rater ECE, majority read-out, {near}.",
+            f"Multi-rater ECE, majority readout, {near}.",
             _ece("band_ece_majority"),
+        ),
+        Figure(
+            "ece_expected",
+            "ECE exp. %",
+            f"Multi-rater ECE, expected readout, all pixels. {flattering}",
+            _ece("ece_expected"),
+        ),
+        Figure(
+            "ece_majority",
+            "ECE maj. %",
+            f"Multi-rater ECE, majority readout, all pixels. {flattering}",
+            _ece("ece_majority"),
         ),
         Figure(
             "brier",
             "Brier ×100",
-            "Multi-rater Brier score of the expected read-out times 100, all pixels.",
+            "Multi-rater Brier score of the expected readout times 100, all pixels.",
             _mean("brier", 100.0),
             digits=3,
         ),
         Figure(
             "consensus_dice",
             "Consensus Dice",
-            "Dice of the majority read-out at 1/2 with the majority of the raters, mean over images.",
+            "Dice of the majority readout at 1/2 with the majority of the raters, mean over images.",
             _mean("consensus_dice"),
             lower_is_better=False,
             digits=3,
@@ -94,7 +96,7 @@ def figures(has_truth: bool, band: int) -> list[Figure]:
         Figure(
             "soft_dice",
             "Soft Dice",
-            "Dice of the expected read-out with the mean vote, mean over the thresholds 0.1 … 0.9 and the images.",
+            "Dice of the expected readout with the mean vote, mean over the thresholds 0.1 … 0.9 and the images.",
             _mean("soft_dice"),
             lower_is_better=False,
             digits=3,
@@ -112,7 +114,7 @@ def figures(has_truth: bool, band: int) -> list[Figure]:
             Figure(
                 "truth",
                 "Error to truth %",
-                "Mean distance of the expected read-out to the true probability that a rater marks the pixel, all "
+                "Mean distance of the expected readout to the true probability that a rater marks the pixel, all "
                 "pixels.",
                 _mean("truth", 100.0),
             )
@@ -152,6 +154,9 @@ def image_sums(y_pred, ratings, band: int, probability=None) -> dict[str, np.nda
     score = brier(votes, counts, p64)
     sums["brier"] = _pair(np.asarray(score).sum(-1), counts.sum(-1))
     quorum = np.maximum(np.ceil(counts / 2), 1)
+    agreed = rated & (votes >= quorum)
+    marked = [rated, agreed, *(rated & (values >= 0.5) for values in p.values())]
+    sums["marks"] = np.stack([mask.sum(-1) for mask in marked], -1).astype("float64")
     present = rated.any(-1).astype("float64")
     consensus = _dice(p["majority"] >= 0.5, votes >= quorum, rated)
     sums["consensus_dice"] = _pair(consensus * present, present)
@@ -176,6 +181,22 @@ def image_sums(y_pred, ratings, band: int, probability=None) -> dict[str, np.nda
     return sums
 
 
+def collapse(marks):
+    """Says "nothing" or "everything" where that is what a model marks, None where it does neither.
+
+    Args:
+        marks: `(images, 4)`, the sums `marks` of `image_sums`: pixels rated, marked by at least half of the raters, and at
+            1/2 or above in the expected and the majority readout.
+
+    >>> collapse([[100, 20, 0, 0]]), collapse([[100, 20, 100, 100]]), collapse([[100, 20, 3, 0]]), collapse([[100, 0, 0, 0]])
+    ('nothing', 'everything', None, None)
+    """
+    rated, agreed, *marked = np.asarray(marks, "float64").sum(0)
+    if max(marked) < _COLLAPSED * agreed:
+        return "nothing"
+    return "everything" if rated - min(marked) < _COLLAPSED * (rated - agreed) else None
+
+
 def _by_bin(bins, values):
     index = bins + NUM_BINS * np.arange(len(bins))[:, None]
     return np.bincount(index.ravel(), values.ravel(), minlength=NUM_BINS * len(bins)).reshape(-1, NUM_BINS)
@@ -191,7 +212,7 @@ def _dice(prediction, target, weights):
 
 
 def reliability(sums, name):
-    """The reliability diagram of one region and read-out, as `MultiRaterECE.reliability` gives it.
+    """The reliability diagram of one region and readout, as `MultiRaterECE.reliability` gives it.
 
     Args:
         sums: Of all images, from `image_sums`.

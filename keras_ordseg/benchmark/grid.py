@@ -55,7 +55,7 @@ def read_grid(path) -> dict[str, Settings]:
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: expected YAML. {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected names with values, such as 'epochs: 40'. Received: {content!r}.")
+        raise ValueError(f"{path}: expected names with values, such as 'epochs: 40'; got {content!r}.")
     known = {field.name for field in fields(Settings)} | {"grid"}
     unknown = [name for name in content if name not in known]
     if unknown:
@@ -75,7 +75,7 @@ def read_grid(path) -> dict[str, Settings]:
     runs = {}
     for source, *chosen in product(sources, *numbers.values()):
         if not isinstance(source, str | None):
-            raise ValueError(f"{path}: data: expected a folder, tfds:NAME or null, or a list of them. Received: {source!r}.")
+            raise ValueError(f"{path}: data: expected a folder, tfds:NAME or null, or a list of them; got {source!r}.")
         folder = source if source is None or source.startswith(TFDS) else _placed(path, source)
         name = "ambiguous_shapes" if source is None else Path(source).name
         if str(source).startswith(TFDS):
@@ -99,7 +99,7 @@ def _multiplied(path, grid):
     if grid is None:
         return []
     if not isinstance(grid, dict) or "losses" not in grid or not set(grid) <= set(_AXES):
-        raise ValueError(f"{path}: grid: expected losses, and some of links, targets and after. Received: {grid!r}.")
+        raise ValueError(f"{path}: grid: expected losses, and some of links, targets and after; got {grid!r}.")
     axes = {name: _listed(path, f"grid: {name}", grid.get(name, [none])) for name, none in _AXES.items()}
     keys = []
     for loss, link, target, after in product(*axes.values()):
@@ -113,5 +113,5 @@ def _multiplied(path, grid):
 
 def _listed(path, name, value):
     if not isinstance(value, (list, tuple)):
-        raise ValueError(f"{path}: {name}: expected a list. Received: {value!r}.")
+        raise ValueError(f"{path}: {name}: expected a list; got {value!r}.")
     return value

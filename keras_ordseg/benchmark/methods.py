@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 
 from keras_ordseg import data, raters
+from keras_ordseg._checks import ArgumentError
 from keras_ordseg.benchmark.catalogue import ENTRIES
 from keras_ordseg.layers.links import LINKS
 from keras_ordseg.models import BinarySegmenter, OrdinalSegmenter
@@ -77,6 +78,16 @@ class Method:
         return f"{text} Then {self.after} calibration on the validation images." if self.after else text
 
     @property
+    def readout(self):
+        """The readout that the loss trains, for the report."""
+        if not self.levels:
+            return "one probability"
+        readout = getattr(self.loss(), "readout", None)
+        if readout is None:
+            return "the levels"
+        return readout if isinstance(readout, str) else f"quorum {readout}"
+
+    @property
     def trained(self):
         """The method without what is done after training."""
         return replace(self, after=None)
@@ -132,7 +143,7 @@ def select(keys) -> list[Method]:
     methods = [_parse(str(key)) for key in keys]
     found = [method.key for method in methods]
     if not found or len({method.folder for method in methods}) != len(found):
-        raise ValueError(f"methods: expected some of {', '.join(METHODS)}, each once. Received: {', '.join(found)}.")
+        raise ArgumentError("methods", f"some of {', '.join(METHODS)}, each once", ", ".join(found) or "none")
     return methods
 
 
@@ -145,27 +156,27 @@ def _parse(key):
     match = _GRAMMAR.fullmatch(key.replace(" ", ""))
     if match is None or match[1] not in ENTRIES:
         cut = key.count("(") != key.count(")")
-        hint = " In a YAML list, quotes keep together what has a comma in its brackets." if cut else ""
-        raise ValueError(
-            f"methods: expected some of {', '.join(METHODS)}, each with or without (option=value), :link, @target and "
-            f"+what is done after training. Received: {key!r}.{hint}"
-        )
+        hint = ("in a YAML list, quotes keep together what has a comma in its brackets",) if cut else ()
+        known = f"some of {', '.join(METHODS)}, as loss[(option=value)][:link][@target][+calibrator]"
+        raise ArgumentError("methods", known, repr(key), *hint)
     base, options, link, target, after = match.groups()
     entry = ENTRIES[base]
-    for name, value, known in (("link", link, LINKS), ("target", target, TARGETS), ("after training", after, AFTER)):
+    for name, value, known in (("link", link, LINKS), ("target", target, TARGETS), ("calibrator", after, AFTER)):
         if value is not None and value not in known:
-            raise ValueError(f"methods: {key!r} names the {name} {value!r}; expected one of {', '.join(known)}.")
+            raise ArgumentError("methods", f"a {name} of {', '.join(known)}", f"{value!r} in {key!r}")
     if link is not None and not entry.levels:
-        raise ValueError(f"methods: {key!r} names a link, and {entry.label} has a binary output without levels.")
+        raise ArgumentError("methods", f"no link for {entry.label}, a binary output without levels", repr(key))
     method = Method(base, _options(key, options), link or "softmax", target or entry.target, after)
     try:
         method.loss()
     except ValueError as error:
-        raise ValueError(f"methods: {key!r}: {error}") from error
+        got = f"an error: {str(error).rstrip('.')}"
+        raise ArgumentError("methods", f"options that the loss takes in {key!r}", got) from error
     except TypeError as error:
         known = inspect.signature(type(entry.loss())).parameters.values()
         names = ", ".join(p.name for p in known if p.kind is not p.VAR_KEYWORD)
-        raise ValueError(f"methods: {key!r}: {error}. Options of this loss: {names}.") from error
+        got = f"an error: {str(error).rstrip('.')}"
+        raise ArgumentError("methods", f"options out of {names} in {key!r}", got) from error
     return method
 
 
@@ -174,7 +185,7 @@ def _options(key, text):
     for part in (text or "").split(","):
         name, equals, value = part.partition("=")
         if part and not (name.isidentifier() and equals and value):
-            raise ValueError(f"methods: {key!r}: expected option=value in the brackets. Received: {part!r}.")
+            raise ArgumentError("methods", f"option=value in the brackets of {key!r}", repr(part))
         if part:
             pairs.append((name, yaml.safe_load(value)))
     return tuple(pairs)

@@ -5,6 +5,8 @@ import sys
 import keras
 import numpy as np
 
+from keras_ordseg._checks import ArgumentError
+
 
 class PerImage:
     """Collects what every metric says of each image, so that tables and intervals need no second prediction.
@@ -30,7 +32,7 @@ class PerImage:
 
     def __init__(self, metrics):
         if not isinstance(metrics, dict) or not metrics:
-            raise ValueError(f"metrics: expected a dict {{name: metric}}. Received: {metrics!r}.")
+            raise ValueError(f"metrics: expected a dict {{name: metric}}; got {metrics!r}.")
         wrong = [name for name, metric in metrics.items() if not isinstance(metric, keras.metrics.Metric)]
         if wrong or {"id", "group"} & set(metrics):
             raise ValueError(
@@ -41,6 +43,7 @@ class PerImage:
         self._metrics = {name: type(m).from_config(m.get_config()) for name, m in metrics.items()}
         self._states = {name: [] for name in metrics}
         self._values = {name: [] for name in metrics}
+        self._counted = {name: [] for name in metrics}
         self.ids, self.groups = [], []
 
     def __len__(self):
@@ -71,7 +74,7 @@ class PerImage:
         for argument, value in given.items():
             if value is not None and len(value) != count:
                 raise ValueError(
-                    f"{argument}: expected {count} entries, one for each image of y_pred. Received: {len(value)}."
+                    f"{argument}: expected {count} entries, one for each image of y_pred; got {len(value)}."
                 )
         found = []
         for i in range(count):
@@ -79,16 +82,30 @@ class PerImage:
             weight = None if sample_weight is None else sample_weight[one]
             found.append({name: _of_one(m, y_true[one], y_pred[one], weight) for name, m in self._metrics.items()})
         for image in found:  # all of the batch, or after an error nothing
-            for name, (state, value) in image.items():
+            for name, (state, value, counted) in image.items():
                 self._states[name].append(state)
                 self._values[name].append(value)
+                self._counted[name].append(counted)
         self.ids += list(ids)
         self.groups += list(groups)
 
     def table(self):
-        """A dict of columns, one entry for each image: `id`, `group`, and each metric as float64."""
+        """A dict of columns, one entry for each image: `id`, `group`, and each metric as float64.
+
+        An image without an answer that the metric looks at (nobody rated it, or not the one rater of
+        `MultiRaterDice(rater=0)`) is NaN there; `numpy.nanmean` leaves it out, and `counted` says how many remain.
+        """
         columns = {name: np.array(values, "float64") for name, values in self._values.items()}
         return {"id": np.array(self.ids), "group": np.array(self.groups), **columns}
+
+    def counted(self, name):
+        """Returns how many images have an answer that the metric of this name looks at; the others are NaN in `table`."""
+        self._check_name(name)
+        return sum(self._counted[name])
+
+    def _check_name(self, name):
+        if name not in self._metrics:
+            raise ArgumentError("name", f"one of {sorted(self._metrics)}", repr(name))
 
     def value(self, name, weights=None):
         """A metric of all images together, as if they had been added to it one after another.
@@ -98,13 +115,12 @@ class PerImage:
             weights: None, or how often each image counts, `(images,)`; or several such rows, `(rows, images)`.
 
         Returns:
-            A float, or an array `(rows,)`.
+            A float, or an array `(rows,)`; NaN where no image with an answer counts.
 
         Raises:
             ValueError: If there is no such metric or no image, or the metric's state does not add up.
         """
-        if name not in self._metrics:
-            raise ValueError(f"name: expected one of {sorted(self._metrics)}. Received: {name!r}.")
+        self._check_name(name)
         if not len(self):
             raise ValueError("value: there are no images yet. Call add first.")
         metric, states = self._metrics[name], np.stack(self._states[name])
@@ -116,7 +132,9 @@ class PerImage:
         rows = np.ones((1, len(self))) if weights is None else np.atleast_2d(np.asarray(weights, "float64"))
         if rows.shape[1] != len(self):
             raise ValueError(f"weights: expected {len(self)} entries in a row. Received shape {rows.shape}.")
-        results = np.array([_result(metric, row @ states) for row in rows])
+        answered = rows @ np.array(self._counted[name], "float64") > 0
+        pairs = zip(rows, answered, strict=True)
+        results = np.array([_result(metric, row @ states) if any_answer else np.nan for row, any_answer in pairs])
         return results if np.ndim(weights) == 2 else float(results[0])
 
 
@@ -143,18 +161,18 @@ def per_image(model, arrays, metrics, batch_size=8, progress=False):
     [0.25, 0.25]
     """
     if "ratings" not in arrays:
-        raise ValueError(f"arrays: expected a dict with 'ratings', as data.load gives it. Received: {sorted(arrays)}.")
+        raise ValueError(f"arrays: expected a dict with 'ratings', as data.load gives it; got {sorted(arrays)}.")
     is_model = hasattr(model, "predict_on_batch")
     if is_model and "image" not in arrays:
         raise ValueError(
-            f"arrays: expected 'image', because a model is given to predict. Received: {sorted(arrays)}. Give the "
+            f"arrays: expected 'image', because a model is given to predict; got {sorted(arrays)}. Give the "
             "predictions in place of the model otherwise."
         )
     count = len(arrays["ratings"])
     names = [k for k in ("image" if is_model else None, "id", "group") if k in arrays]
     lengths = {k: len(arrays[k]) for k in names} | ({} if is_model else {"predictions": len(model)})
     if any(length != count for length in lengths.values()):
-        raise ValueError(f"arrays: expected {count} entries of each, as there are ratings. Received: {lengths}.")
+        raise ValueError(f"arrays: expected {count} entries of each, as there are ratings; got {lengths}.")
     collected = PerImage(metrics)
     for start in range(0, count, batch_size):
         part = slice(start, min(start + batch_size, count))
@@ -169,11 +187,32 @@ def per_image(model, arrays, metrics, batch_size=8, progress=False):
 
 
 def _of_one(metric, y_true, y_pred, sample_weight):
-    """State and value of a metric of one image, as NumPy."""
+    """State and value of a metric of one image, as NumPy, and whether it has an answer that counts there."""
     metric.reset_state()
+    before = None if _answered(metric, y_true, y_pred, sample_weight) else _state(metric)
     metric.update_state(y_true, y_pred, sample_weight)
-    state = [np.asarray(keras.ops.convert_to_numpy(v), "float64").ravel() for v in metric.variables]
-    return np.concatenate(state), float(metric.result())
+    state = _state(metric)
+    if before is not None and np.array_equal(before, state):  # a metric of nothing says 0, the best or the worst there is
+        return state, float("nan"), False
+    return state, float(metric.result()), True
+
+
+def _state(metric):
+    return np.concatenate([np.asarray(keras.ops.convert_to_numpy(v), "float64").ravel() for v in metric.variables])
+
+
+def _answered(metric, y_true, y_pred, sample_weight):
+    """Whether the metric's raters, all or one, rated any pixel that has weight."""
+    y_true = np.asarray(keras.ops.convert_to_numpy(y_true))
+    rated = np.ones(y_true.shape, bool)
+    if y_true.ndim == len(y_pred.shape):
+        rater = getattr(metric, "rater", None)
+        rated = y_true >= 0
+        rated = (rated if rater is None else rated[..., rater : rater + 1]).any(-1)
+    if sample_weight is None:
+        return bool(rated.any())
+    weight = np.asarray(keras.ops.convert_to_numpy(sample_weight))
+    return bool((rated & (weight.reshape(weight.shape + (1,) * (rated.ndim - weight.ndim)) != 0)).any())
 
 
 def _result(metric, state):

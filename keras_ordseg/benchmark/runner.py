@@ -9,22 +9,37 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_ordseg import calibration, data
+from keras_ordseg._checks import Problem, Remedy, Setting
 from keras_ordseg.benchmark._folder import check_folder, check_settings, open_folder
 from keras_ordseg.benchmark._workers import check_processes, run_jobs
 from keras_ordseg.benchmark.checkpoint import Checkpoint, Progress, write_json
-from keras_ordseg.benchmark.evaluation import image_sums
+from keras_ordseg.benchmark.evaluation import collapse, image_sums
 from keras_ordseg.benchmark.methods import cell_folder, select
 from keras_ordseg.benchmark.preparation import Fold, Prepared, prepare
 from keras_ordseg.benchmark.settings import Settings
 from keras_ordseg.benchmark.summary import summarize
 from keras_ordseg.metrics import MultiRaterBrier
 from keras_ordseg.models import describe_images, small_backbone
+from keras_ordseg.ops import readout_probability
 
 
 class TrainingError(RuntimeError):
-    """A training did not come to a usable end."""
+    """A training did not come to a usable end.
+
+    Args:
+        text: What happened.
+        remedies: What helps, see `keras_ordseg._checks.Problem`.
+    """
+
+    def __init__(self, text: str, *remedies: Remedy):
+        self.found = (Problem(text, remedies),)
+        super().__init__(str(self.found[0]))
+
+    def __reduce__(self):
+        return type(self), (self.found[0].text, *self.found[0].remedies)
 
 
 def run(settings: Settings, output, overwrite=False, resume=False, stream=None, processes=1) -> dict:
@@ -73,7 +88,7 @@ def start(runs: dict, overwrite=False, resume=False, stream=None) -> list:
     stream, started = stream or sys.stderr, []
     for output, settings in runs.items():
         if not isinstance(settings, Settings):
-            raise TypeError(f"settings: expected a benchmark.Settings. Received: {settings!r}.")
+            raise TypeError(f"settings: expected a benchmark.Settings; got {settings!r}.")
         check_folder(Path(output), overwrite, resume)
     for output, settings in runs.items():
         prepared = prepare(settings, progress=stream.isatty())
@@ -102,10 +117,9 @@ def finish(settings: Settings, prepared: Prepared, output, stream=None, processe
         try:
             run_jobs(run_cell, todo, processes, (settings, prepared, output), stream)
         except BrokenProcessPool as error:
-            raise TrainingError(
-                "A training process was ended from outside, perhaps for want of memory. Continue with --resume and fewer "
-                "--processes; what is trained is kept."
-            ) from error
+            text = "a training process was ended from outside, perhaps for want of memory; what is trained is kept"
+            again = ("continue with ", Setting("resume", "True"), " and fewer ", Setting("processes"))
+            raise TrainingError(text, again) from error
     return summarize(settings, prepared, output)
 
 
@@ -116,7 +130,7 @@ def run_cell(settings, prepared, output, stream, method, seed, fold, number, res
     with _deterministic():
         if method.after:
             stream.write(f"{title}\n")
-            _run_after(method, seed, fold, settings, prepared.folds[fold], output, folder)
+            _run_after(method, seed, fold, settings, prepared.folds[fold], output, folder, title, stream)
         else:
             _run_training(method, seed, settings, prepared.folds[fold], folder, title, rest, stream)
     keras.utils.clear_session()
@@ -187,20 +201,24 @@ def _run_training(method, seed, settings, images: Fold, folder, title, rest, str
             callbacks=[checkpoint, progress, keras.callbacks.TerminateOnNaN()],
         )
     if checkpoint.epoch < settings.epochs or not np.isfinite(checkpoint.history["loss"][-1]):
-        raise TrainingError(f"{title}: the loss is not finite any more. Try a smaller --learning-rate.")
-    _evaluate(model, settings, images.test, folder)
+        raise TrainingError(f"{title}: the loss is not finite any more", ("try a smaller ", Setting("learning_rate")))
+    warnings = _never_marks(model, settings, images.validation)
+    _evaluate(model, settings, images.test, folder, title, stream)
+    for text in warnings:
+        stream.write(f"warning: {title}: {text}\n")
     cell = {
         "method": method.key,
         "seed": seed,
         "parameters": int(model.count_params()),
         "seconds_per_step": progress.seconds_per_step(),
         "history": checkpoint.history,
+        "warnings": warnings,
     }
     write_json(folder / "cell.json", cell)
     checkpoint.clear()
 
 
-def _run_after(method, seed, fold, settings, images: Fold, output, folder):
+def _run_after(method, seed, fold, settings, images: Fold, output, folder, title, stream):
     """What is done with trained models: a calibrator fitted on the validation images, or the seeds' ensemble."""
     folder.mkdir(parents=True, exist_ok=True)
     seeds = settings.seeds if method.after == "ensemble" else (seed,)
@@ -217,17 +235,33 @@ def _run_after(method, seed, fold, settings, images: Fold, output, folder):
         calibrator = calibration.fit(images.validation["ratings"], y_pred, method.after)
         model = calibration.attach(members[0], calibrator)
         cell["calibrator"] = calibrator.get_config()
-    _evaluate(model, settings, images.test, folder)
+    _evaluate(model, settings, images.test, folder, title, stream)
     write_json(folder / "cell.json", {**cell, "parameters": sum(b["parameters"] for b in before)})
 
 
-def _evaluate(model, settings, test, folder):
-    """Saves the model and the sums of each test image."""
+def _never_marks(model, settings, validation):
+    """A warning in a list where no readout exceeds 1/2 on the validation images although raters agree on marks there."""
+    y_pred = np.asarray(model.predict(validation["image"], batch_size=settings.batch_size, verbose=0), "float32")
+    votes, counts = (validation["ratings"] == 1).sum(-1), (validation["ratings"] >= 0).sum(-1)
+    agreed = int(((counts > 0) & (2 * votes >= counts)).sum())
+    highest = max(float(ops.max(readout_probability(y_pred, readout))) for readout in ("expected", "majority"))
+    if not agreed or highest > 0.5:
+        return []
+    return [
+        f"no probability above 1/2 on the validation images (the highest is {highest:.2g}), although at least half of the "
+        f"raters mark {agreed} pixels there; it may need more epochs or another learning rate"
+    ]
+
+
+def _evaluate(model, settings, test, folder, title, stream):
+    """Saves the model and the sums of each test image, and says where it marks nothing or everything there."""
     _save_model(model, folder / "model.keras")
     y_pred = model.predict(test["image"], batch_size=settings.batch_size, verbose=0)
     y_pred = np.asarray(y_pred, "float32")
     sums = image_sums(y_pred, test["ratings"], settings.band, test.get("probability"))
     _save_arrays(folder / "sums.npz", sums)
+    if what := collapse(sums["marks"]):
+        stream.write(f"warning: {title}: collapsed, it marks {what} in the test images\n")
 
 
 def _augmentation(settings):

@@ -2,12 +2,14 @@
 
 from dataclasses import asdict, dataclass, fields
 
+from keras_ordseg._checks import ArgumentError
 from keras_ordseg.benchmark._kinds import checked
 from keras_ordseg.benchmark.methods import AFTER, METHODS, TARGETS, select
 from keras_ordseg.layers.links import LINKS
 from keras_ordseg.models.decoders import DECODERS
 
 _DECODERS = tuple(DECODERS)
+_SEEDS = 2**31  # TensorFlow's and Keras' seeds of both kinds end there
 
 TFDS = "tfds:"
 _LEAST = {
@@ -41,6 +43,7 @@ class Settings:
         image, ratings: Patterns of the files in the folder, see `data.cases`.
         label, void, window: Values of a folder's masks that are a mark, values that mean "did not rate", and the two values
             of its images that become 0 and 1, see `data.cases`.
+        outside: Whether files of a CSV may lie outside its folder.
         size: Side in pixels (64 by default for the embedded data); None keeps a folder's images.
         fit: `"crop"` (the centre, what is around it is cut away) or `"resize"`, how a folder's images come to `size`.
         methods: Keys of `benchmark.METHODS`, with variants as in `"hybrid(rps_weight=0.4):nested+temperature"`.
@@ -68,7 +71,7 @@ class Settings:
         citation: Of the data set, for the report.
 
     Raises:
-        ValueError: For a value out of range, naming it.
+        ArgumentError: For a value out of range, naming it.
     """
 
     data: str | None = None
@@ -78,6 +81,7 @@ class Settings:
     label: tuple[int, ...] | None = None
     void: tuple[int, ...] | None = None
     window: tuple[float | str, ...] | None = None
+    outside: bool = False
     size: int | None = None
     fit: str = "crop"
     methods: tuple[str, ...] = ("majority_bce", "hybrid")
@@ -106,33 +110,31 @@ class Settings:
             object.__setattr__(self, field.name, checked(field.name, getattr(self, field.name), field.type))
         object.__setattr__(self, "methods", tuple(method.key for method in select(self.methods)))
         if any(key.endswith("+ensemble") for key in self.methods) and len(self.seeds) < 2:
-            raise ValueError(f"seeds: an ensemble needs two or more. Received: {self.seeds}.")
+            raise ArgumentError("seeds", "two or more for an ensemble", f"{self.seeds}")
         for name, low in _LEAST.items():
             value = getattr(self, name)
             if value is not None and value < low:
-                raise ValueError(f"{name}: expected a whole number of at least {low}. Received: {value!r}.")
+                raise ArgumentError(name, f"a whole number of at least {low}", f"{value!r}")
         if not self.filters or min(self.filters) < 1:
-            raise ValueError(f"filters: expected one whole number or more, each at least 1. Received: {self.filters}.")
+            raise ArgumentError("filters", "one whole number or more, each at least 1", f"{self.filters}")
         if self.fit not in ("crop", "resize"):
-            raise ValueError(f"fit: expected 'crop' or 'resize'. Received: {self.fit!r}.")
-        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
-            raise ValueError(
-                f"seeds: expected different whole numbers of at least 0. Received: {self.seeds}."
-            )
+            raise ArgumentError("fit", "'crop' or 'resize'", f"{self.fit!r}")
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or not 0 <= min(self.seeds) <= max(self.seeds) < _SEEDS:
+            raise ArgumentError("seeds", f"different whole numbers from 0 to {_SEEDS - 1}", f"{self.seeds}")
+        if self.split_seed >= _SEEDS:
+            raise ArgumentError("split_seed", f"a whole number from 0 to {_SEEDS - 1}", f"{self.split_seed}")
         if not 0 < self.learning_rate < 10:
-            raise ValueError(
-                f"learning_rate: expected a number above 0 and below 10. Received: {self.learning_rate}."
-            )
+            raise ArgumentError("learning_rate", "a number above 0 and below 10", f"{self.learning_rate}")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout: expected a rate in [0, 1). Received: {self.dropout}.")
+            raise ArgumentError("dropout", "a rate in [0, 1)", f"{self.dropout}")
         if self.decoder not in _DECODERS:
-            raise ValueError(f"decoder: expected one of {_DECODERS}. Received: {self.decoder!r}.")
+            raise ArgumentError("decoder", f"one of {_DECODERS}", f"{self.decoder!r}")
         if self.folds is not None and (self.test_data is not None or str(self.data).startswith(TFDS)):
-            raise ValueError("folds: expected None with test_data or a prepared dataset, which say what is tested.")
-        if len(self.fractions) != 3:
-            raise ValueError(
-                f"fractions: expected three, for training, validation and test. Received: {self.fractions}."
+            raise ArgumentError(
+                "folds", "none with a test set of its own or a prepared dataset, which say what is tested", f"{self.folds}"
             )
+        if len(self.fractions) != 3:
+            raise ArgumentError("fractions", "three, for training, validation and test", f"{self.fractions}")
 
     def as_dict(self):
         """The settings as JSON has them."""

@@ -16,7 +16,7 @@ from keras_ordseg.benchmark._files import cases_csv, markdown_report, results_cs
 from keras_ordseg.benchmark._report import write_report
 from keras_ordseg.benchmark.bootstrap import group_weights, tabulate
 from keras_ordseg.benchmark.checkpoint import write_atomically, write_json
-from keras_ordseg.benchmark.evaluation import figures
+from keras_ordseg.benchmark.evaluation import collapse, figures
 from keras_ordseg.benchmark.methods import cell_folder, select
 
 _PACKAGES = ("keras-ordseg", "keras", "tensorflow", "keras-cv", "numpy", "matplotlib", "scipy")
@@ -30,7 +30,16 @@ def summarize(settings, prepared, output) -> dict:
     table = figures("probability" in prepared.test, settings.band)
     weights = group_weights(prepared.test["group"], settings.resamples)
     baseline = methods[0].key
-    values = tabulate({k: [c["sums"] for c in v] for k, v in cells.items()}, table, weights, baseline)
+    collapsed = {key: [found for cell in trainings for found in cell["collapsed"]] for key, trainings in cells.items()}
+    out = [key for key, found in collapsed.items() if found]
+    values = tabulate({k: [c["sums"] for c in v] for k, v in cells.items()}, table, weights, baseline, out)
+    warned = [
+        f"{m.label}, {_training(cell['seed'], fold)}: {text}."
+        for m in methods
+        for cell in cells[m.key]
+        for fold, texts in cell["warned"].items()
+        for text in texts
+    ]
     results = {
         "dataset": prepared.info,
         "settings": settings.as_dict(),
@@ -55,6 +64,8 @@ def summarize(settings, prepared, output) -> dict:
                 "description": m.description,
                 "seeds": list(m.seeds(settings.seeds)),
                 "after": m.after,
+                "readout": m.readout,
+                "collapsed": collapsed[m.key],
                 "parameters": cells[m.key][0]["parameters"],
                 "seconds_per_step": _median([c["seconds_per_step"] for c in cells[m.key]]),
                 "values": values[m.key],
@@ -62,7 +73,7 @@ def summarize(settings, prepared, output) -> dict:
             for m in methods
         ],
         "baseline": baseline,
-        "notes": [*prepared.notes, _explain(prepared, settings)],
+        "notes": [*prepared.notes, *warned, _explain(prepared, settings)],
     }
     pictures = draw(settings, prepared, output, methods, cells, results)
     write_atomically(output / "report.md", markdown_report(results, pictures))
@@ -97,21 +108,34 @@ def _load_cell(output, method, seed, folds):
     for folder in folders:
         with np.load(folder / "sums.npz", allow_pickle=False) as file:
             sums.append(dict(file))
+    found = {fold: collapse(part["marks"]) for fold, part in zip(folds, sums, strict=True) if "marks" in part}
     return {
         **cells[0],
+        "collapsed": [{"seed": seed, "fold": fold, "marks": marks} for fold, marks in found.items() if marks],
+        "warned": {fold: cell.get("warnings", []) for fold, cell in zip(folds, cells, strict=True)},
         "seconds_per_step": _median([cell["seconds_per_step"] for cell in cells]),
-        "sums": {name: np.concatenate([part[name] for part in sums]) for name in sums[0]},
+        # cells of an earlier release lack what came later
+        "sums": {n: np.concatenate([part[n] for part in sums]) for n in sums[0] if all(n in part for part in sums)},
     }
 
 
+def _training(seed, fold):
+    return f"seed {seed}" + ("" if fold is None else f", fold {fold}")
+
+
 def _export(output, methods, settings, fold, results):
-    """The last ordinal model of the first seed (a binary one where there is none), for TensorFlow Serving."""
+    """The last ordinal model of the first seed (a binary one where there is none), for TensorFlow Serving.
+
+    A method of which a model collapsed is taken only where there is no other.
+    """
     seed = settings.seeds[0]
-    method = ([m for m in methods if m.levels] or methods)[-1]
+    collapsed = {m["key"] for m in results["methods"] if m["collapsed"]}
+    some = [m for m in methods if m.key not in collapsed] or methods
+    method = ([m for m in some if m.levels] or some)[-1]
     model = keras.saving.load_model(cell_folder(output, method, seed, fold) / "model.keras", compile=False)
     shutil.rmtree(output / "export", ignore_errors=True)
     values = next(m["values"] for m in results["methods"] if m["key"] == method.key)
-    trained = f"{method.label}, seed {seed}"
+    trained = f"{method.label}, seed {seed}" + (" (collapsed)" if method.key in collapsed else "")
     if fold is not None:
         trained += f", fold {fold} of {settings.folds}"
     card = {

@@ -104,6 +104,7 @@ class AgreementMonitor(keras.callbacks.Callback):
             [maps[row] for row in self._rows],
             row_titles=[str(names[row]) for row in self._rows],
             title=title,
+            counts=bool(np.any(self._arrays.get("anonymous", False))),
         )
         self._pictures.write("agreement", figure, epoch)
 

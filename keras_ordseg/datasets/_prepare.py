@@ -3,6 +3,8 @@
 from contextlib import contextmanager
 from pathlib import Path
 
+from keras_ordseg._checks import ArgumentError
+
 NAMES = ("cocahis", "refuge_disc", "refuge_cup", "long_ciu", "lidc_idri", "ambiguous_shapes")
 
 
@@ -29,14 +31,14 @@ def prepare(
 
     Raises:
         DataError: raw files that are missing, damaged or laid out in another way; lists all of them.
-        ValueError: another name, or an unknown configuration.
+        ArgumentError: another name, or an unknown configuration.
 
     >>> from keras_ordseg import datasets
     >>> train = datasets.prepare("ambiguous_shapes/2d").as_dataset(split="train")  # doctest: +SKIP
-    >>> datasets.prepare("long_ciu/lung")
+    >>> datasets.prepare("long_ciu/lung")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    ValueError: long_ciu has no configuration 'lung'; there are: infection, ggo, consolidation
+    keras_ordseg._checks.ArgumentError: name: expected long_ciu with one of its configurations ...; got 'long_ciu/lung'
     """
     import tensorflow_datasets as tfds
 
@@ -45,12 +47,12 @@ def prepare(
 
     name, _, config = name.partition("/")
     if name not in NAMES:
-        raise ValueError(f"name must be one of {', '.join(NAMES)}, perhaps with a configuration; came {name!r}")
+        raise ArgumentError("name", f"one of {', '.join(NAMES)}, perhaps with a configuration", repr(name))
     cls = next(cls for cls in map(datasets.__getattr__, datasets.__all__[1:]) if getattr(cls, "name", "") == name)
     configs = list(cls.builder_configs)
     if config and config not in configs:
-        known = ", ".join(configs) or "it has none"
-        raise ValueError(f"{name} has no configuration {config!r}; there are: {known}")
+        expected = f"{name} with one of its configurations {', '.join(configs)}" if configs else f"{name} alone"
+        raise ArgumentError("name", expected, repr(f"{name}/{config}"))
     if manual_dir is not None and not Path(manual_dir).is_dir():
         raise DataError(f"{manual_dir}: there is no such folder.\n{cls.MANUAL_DOWNLOAD_INSTRUCTIONS or ''}".strip())
     options = {"config": config or None, "data_dir": None if data_dir is None else str(data_dir)}

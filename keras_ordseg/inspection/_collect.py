@@ -9,6 +9,7 @@ from keras_ordseg.data.readers import read_checked
 from keras_ordseg.data.table import Cases
 from keras_ordseg.raters.statistics import image_counts, summarise
 
+_SHOWN = 10
 _BY_RATER = ("images", "marked", "volume", "sensitivity", "specificity", "volume_ratio")
 _OVERALL = ("fleiss_kappa", "krippendorff_alpha", "pairwise_dice", "disputed", "disputed_of_marked")
 _NARROW = 0.2  # of [0, 1]: 12 bits in a file of 16 span 0.06
@@ -133,8 +134,9 @@ def _notes(cases, result, anonymous):
     for title, kept in (("Masks of no image", True), ("Files that were not read, as they fit no pattern", False)):
         found = [source for source in cases.unmatched if (source.reason == "a mask of no image") == kept]
         if found:
-            shown = ", ".join(source.shown(cases.path) + ("" if kept else f" ({source.reason})") for source in found[:3])
-            notes.append(f"{title}: {len(found)}, as {shown}{' …' if len(found) > 3 else ''}")
+            named = [(source.shown(cases.path), "" if kept else f" ({source.reason})") for source in found[:_SHOWN]]
+            shown = ", ".join(name + reason for name, reason in named)
+            notes.append(f"{title}: {len(found)}, as {shown}{' …' if len(found) > _SHOWN else ''}")
     if result["absent_masks"]:
         notes.append(
             f"Masks that are not there: {result['absent_masks']}. Those raters count as absent (-1) for those images."

@@ -2,13 +2,13 @@
 
 import base64
 import json
-import os
-import shutil
 from pathlib import Path
 
 import jinja2
 import numpy as np
 
+from keras_ordseg._checks import ArgumentError, PathError, Setting
+from keras_ordseg._io import in_place
 from keras_ordseg.data.readers import read_checked
 from keras_ordseg.data.table import Cases
 from keras_ordseg.inspection._text import RATER, by_rater, facts, number, overall
@@ -21,7 +21,8 @@ def write(
 ) -> Path:
     """Write `inspection.json`, `inspection.html` (self-contained) and `contact_sheet.png` into a folder.
 
-    The folder appears whole or not at all: it is written beside its place and then takes its name.
+    The folder appears whole or not at all: it is written beside its place and then takes its name. Whatever fails, an
+    earlier inspection stays.
 
     Args:
         result: What `inspect` returned.
@@ -35,46 +36,37 @@ def write(
         The folder.
 
     Raises:
-        FileExistsError: If something else is there, or an earlier inspection without `overwrite`.
-        ValueError: If `shown` or `margin` is negative.
+        FileExistsError: If something else is there, or an earlier inspection without `overwrite` (a `PathError`).
+        ArgumentError: If `shown` or `margin` is negative.
     """
     output = Path(output)
     check_output(output, overwrite, shown, margin)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    replaced = output.with_name(f".{output.name}.{os.getpid()}.old")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    try:
+    with in_place(output) as unfinished:
+        unfinished.mkdir()
         (unfinished / "inspection.json").write_text(json.dumps(result, indent=1, allow_nan=False), encoding="utf-8")
         figure, picture = _contact_sheet(result, cases, shown, margin), None
         if figure is not None:
             figure.savefig(unfinished / "contact_sheet.png")
             picture = base64.b64encode((unfinished / "contact_sheet.png").read_bytes()).decode("ascii")
         (unfinished / "inspection.html").write_text(_page(result, picture), encoding="utf-8")
-        if output.exists():
-            os.replace(output, replaced)
-        os.replace(unfinished, output)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.rmtree(replaced, ignore_errors=True)
     return output
 
 
 def check_output(output, overwrite=False, shown=24, margin=None):
     """Refuse what `write` cannot do, before any work; its arguments and errors are those of `write`."""
-    if shown < 1 or (margin is not None and margin < 0):
-        raise ValueError(f"shown must be 1 or more and margin 0 or more, came {shown} and {margin}")
+    if shown < 1:
+        raise ArgumentError("shown", "1 or more", f"{shown}")
+    if margin is not None and margin < 0:
+        raise ArgumentError("margin", "0 or more", f"{margin}")
     output = Path(output)
     if output.exists() and not output.is_dir():
-        raise FileExistsError(f"output: {output} is a file, a folder is needed")
+        raise PathError("output", "a folder", f"{output}, which is a file")
     there = {file.name for file in output.iterdir()} if output.is_dir() else set()
     if there - set(_FILES):
-        raise FileExistsError(f"output: {output} is a folder with other files; name a new one")
+        raise PathError("output", "a new folder or an earlier inspection", f"{output}, a folder with other files")
     if there and not overwrite:
-        raise FileExistsError(
-            f"output: {output} holds an earlier inspection; pass --overwrite (overwrite=True) to replace it"
-        )
+        got = f"{output}, which holds an earlier inspection"
+        raise PathError("output", "a new folder", got, ("replace it with ", Setting("overwrite", "True")))
 
 
 def _contact_sheet(result, cases, shown, margin):
@@ -99,6 +91,7 @@ def _contact_sheet(result, cases, shown, margin):
         ratings,
         captions=captions,
         raters=None if result["raters"] is None else list(cases.raters),
+        counts=result["raters"] is None,
         margin=margin,
         stretch=True,
         title=f"{result['name']}: {len(chosen)} of {len(rows)} images, most disputed first",

@@ -24,7 +24,7 @@ _CELL = 2.0  # inches an image is wide
 
 
 def agreement_map(
-    image, ratings, prediction, *, title=None, row_titles=None, margin=None, cmap="viridis", axes=None
+    image, ratings, prediction, *, title=None, row_titles=None, margin=None, cmap="viridis", axes=None, counts=False
 ):
     """Draws the image with every rater's contour, the share of raters that mark, and the predicted agreement.
 
@@ -44,6 +44,8 @@ def agreement_map(
             the whole image; a row without any mark is always shown whole.
         cmap: Name of a matplotlib colormap for the maps. Default `"viridis"`, perceptually uniform.
         axes: Matplotlib Axes, rows × (2 + number of predictions). By default those of a new figure.
+        counts: Whether the ratings come from counts of votes, as `data.cases(votes=…)` reads them: slot `r` is then no
+            rater but where at least `r` raters mark, and titles and legend say so. Default `False`.
 
     Returns:
         The `matplotlib.figure.Figure`.
@@ -71,11 +73,12 @@ def agreement_map(
         raise ValueError(
             f"`row_titles` must have one text for each of the {len(rows)} rows, it has {len(row_titles)}."
         )
-    labels = [textwrap.fill(str(label), 28) for label in ["image and raters", "raters' mean vote", *labels]]
-    remarks = [_remark(row[1]) for row in rows]
-    num_raters = max(row[1].shape[-1] for row in rows)
+    first = "image and counts" if counts else "image and raters"
+    labels = [textwrap.fill(str(label), 28) for label in [first, "raters' mean vote", *labels]]
+    remarks = [_counted(row[1]) if counts else _remark(row[1]) for row in rows]
+    num_raters, columns = max(row[1].shape[-1] for row in rows), 4 if counts else 5
     if axes is None:
-        figure, grid = _canvas(rows, labels, remarks, num_raters, title, row_titles is not None)
+        figure, grid = _canvas(rows, labels, remarks, -(-num_raters // columns), title, row_titles is not None)
     else:
         figure, grid = axes_grid(axes, (len(rows), len(labels)), 0, 0, title)
 
@@ -98,13 +101,13 @@ def agreement_map(
     bar.ax.tick_params(labelsize=SMALL)
     grid[-1, 0].legend(
         handles=[
-            Line2D([], [], color=color, linewidth=2, label=str(r + 1)) for r, color in enumerate(colors)
+            Line2D([], [], color=color, linewidth=2, label=f"{'≥ ' * counts}{r + 1}") for r, color in enumerate(colors)
         ],
-        title="rater",
+        title="at least so many raters mark" if counts else "rater",
         loc="upper center",
         bbox_to_anchor=(0.5, 0),
         borderaxespad=2.0 if remarks[-1] else 0.5,  # in letters: below the remark
-        ncols=min(num_raters, 5),
+        ncols=min(num_raters, columns),
         fontsize=SMALL,
         title_fontsize=SMALL,
         frameon=False,
@@ -206,12 +209,18 @@ def _remark(ratings):
     return f"rater {'; '.join(remarks)}" if remarks else ""
 
 
-def _canvas(rows, labels, remarks, num_raters, title, row_titles):
+def _counted(ratings):
+    """Says what the largest count is where fewer than all mark any pixel."""
+    most, raters = int(np.sum(ratings == 1, axis=-1).max()), ratings.shape[-1]
+    return "no mark" if not most else "" if most == raters else f"at most {most} of {raters} raters mark a pixel"
+
+
+def _canvas(rows, labels, remarks, legend_rows, title, row_titles):
     """A figure measured in inches around images of equal width; returns `(figure, axes)`."""
     heights = [_CELL * image.shape[0] / image.shape[1] for image, _, _ in rows]
     left, right = 0.08 + 0.24 * row_titles, 0.8
     top = 0.14 + 0.17 * max(label.count("\n") + 1 for label in labels) + 0.28 * (title is not None)
-    bottom = 0.34 + 0.17 * -(-num_raters // 5) + 0.16 * bool(remarks[-1])
+    bottom = 0.34 + 0.17 * legend_rows + 0.16 * bool(remarks[-1])
     gap = 0.12 + 0.16 * any(remarks[:-1])
     width = left + len(labels) * _CELL + (len(labels) - 1) * 0.12 + right
     height = top + sum(heights) + (len(rows) - 1) * gap + bottom

@@ -10,7 +10,7 @@ _CELL = 1.9  # inches
 
 
 def contact_sheet(
-    images, ratings, *, captions=None, raters=None, columns=6, margin=None, stretch=False, title=None
+    images, ratings, *, captions=None, raters=None, columns=6, margin=None, stretch=False, title=None, counts=False
 ):
     """Draws images in rows, each with one thin outline for each rater.
 
@@ -24,6 +24,8 @@ def contact_sheet(
             the whole image, as an image without any mark is shown always.
         stretch: Whether grey runs from the 0.5 to the 99.5 percentile of each image, for images that are dark.
         title: Title of the figure. Default none.
+        counts: Whether the ratings come from counts of votes, as `data.cases(votes=…)` reads them: slot `r` is then no
+            rater but where at least `r` raters mark, and the legend says so. Default `False`.
 
     Returns:
         The `matplotlib.figure.Figure`.
@@ -72,12 +74,14 @@ def contact_sheet(
         ax.set_xlabel(caption, fontsize=SMALL - 1, color=GREY, labelpad=2)
         ax.spines[:].set_visible(False)
     names = range(1, num_raters + 1) if raters is None else raters
+    if counts and raters is None:
+        names = [f"at least {name}" for name in names]
     figure.legend(
         handles=[
             Line2D([], [], color=color, linewidth=2, label=plain(name))
             for name, color in zip(names, colors, strict=True)
         ],
-        title="rater",
+        title="raters that mark" if counts else "rater",
         loc="lower center",
         ncols=min(num_raters, 3 * min(columns, len(images))),
         fontsize=SMALL,

@@ -89,7 +89,7 @@ def check_multiples(multiple, model, shape):
     if multiple is None:
         multiple = found
     if not isinstance(multiple, Integral) or multiple < 1:
-        raise ValueError(f"multiple: expected an int of at least 1. Received: {multiple!r}.")
+        raise ArgumentError("multiple", "an int of at least 1", repr(multiple))
     if multiple % found:
         raise ArgumentError(
             "multiple", f"a multiple of {found}, which the strides of '{model.name}' need", f"{multiple}", "leave it out"
@@ -129,10 +129,8 @@ def check_spacing(spacing, shape):
         return 1.0, "pixel" if rank < 3 else "voxel", None
     values = (spacing,) if isinstance(spacing, Real) else tuple(spacing)
     if len(values) != rank or not all(isinstance(s, Real) and 0 < s < math.inf for s in values):
-        raise ValueError(
-            f"spacing: expected the distance between pixels in mm on each of the {rank} axes, above 0. Received: "
-            f"{spacing!r}."
-        )
+        expected = f"the distance between pixels in mm on each of the {rank} axes, above 0"
+        raise ArgumentError("spacing", expected, repr(spacing))
     return float(math.prod(values)), ("mm", "mm²", "mm³")[rank - 1], [float(s) for s in values]
 
 
@@ -158,9 +156,9 @@ def same_spacing(one, other):
 def check_settings(review_threshold, max_pixels, value_range):
     """A ValueError for what is no share, no number of pixels, no range."""
     if not isinstance(review_threshold, Real) or not 0 <= review_threshold <= 1:
-        raise ValueError(f"review_threshold: expected a share in [0, 1]. Received: {review_threshold!r}.")
+        raise ArgumentError("review_threshold", "a share in [0, 1]", repr(review_threshold))
     if not isinstance(max_pixels, Integral) or max_pixels < 1:
-        raise ValueError(f"max_pixels: expected an int of at least 1. Received: {max_pixels!r}.")
+        raise ArgumentError("max_pixels", "an int of at least 1", repr(max_pixels))
     if value_range is not None:
         good = np.shape(value_range) == (2,) and np.isfinite(value_range).all() and value_range[0] < value_range[1]
         if not good:

@@ -8,6 +8,7 @@ import tempfile
 
 import keras
 
+from keras_ordseg._checks import PathError
 from keras_ordseg.models.described import image_description
 from keras_ordseg.serving import _checks as checks
 from keras_ordseg.serving._card import card_fields, make_card
@@ -89,7 +90,7 @@ def export(
             served is not finite, as after a training that diverged.
         RuntimeError: Under a Keras backend that cannot write a SavedModel.
         ImportError: Without TensorFlow.
-        NotADirectoryError: If `directory` is a file.
+        NotADirectoryError: If `directory` is a file (a `PathError`, as where it cannot be written to).
         OSError: If nothing can be written there.
 
     >>> import keras_ordseg, tempfile
@@ -129,9 +130,7 @@ def export(
     make_card(card, fields({}, {}, settings))  # refuses what it cannot hold before the model is traced
     directory = pathlib.Path(directory).expanduser()
     if directory.exists() and not directory.is_dir():
-        raise NotADirectoryError(
-            f"directory: expected a folder for the versions of the model. '{directory}' is a file."
-        )
+        raise PathError("directory", "a folder for the versions of the model", f"'{directory}', which is a file")
     graph_model = model if dtype is None else as_float32(model)
     logits = logits_of(graph_model, calibrators, multiples, value_range, size)
     trial = keras.ops.convert_to_tensor(sample[:1])

@@ -2,6 +2,8 @@
 
 import tempfile
 
+from keras_ordseg._checks import PathError
+
 
 def writable(folder, argument):
     """Makes the folder where it is missing, and makes sure that files can be written there.
@@ -11,7 +13,7 @@ def writable(folder, argument):
         argument: The name that the error uses.
 
     Raises:
-        OSError: Of the kind that the system raised, with the argument and what to do.
+        PathError: With what the system says.
 
     >>> from pathlib import Path
     >>> writable(Path(tempfile.gettempdir()), "output")
@@ -21,7 +23,6 @@ def writable(folder, argument):
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise type(error)(
-            f"{argument}: expected a folder that can be made and written to. '{folder}' cannot ({error.strerror}); take "
-            "another place, or change its permissions."
-        ) from None
+        got = f"'{folder}', which cannot ({error.strerror})"
+        remedies = ("take another place", "change its permissions")
+        raise PathError(argument, "a folder that can be made and written to", got, *remedies) from None

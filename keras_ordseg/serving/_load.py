@@ -6,6 +6,10 @@ from pathlib import Path
 
 import keras
 
+from keras_ordseg._checks import ArgumentError, PathError
+
+_EXPECTED = "a .keras file, as model.save writes it"
+
 
 def load_keras(file, argument):
     """The model of a `.keras` file, in safe mode; what it holds of code is not run.
@@ -15,24 +19,25 @@ def load_keras(file, argument):
         argument: The name that errors use.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no `.keras` file, or Keras cannot load it, with what Keras says.
+        PathError: If there is no such file.
+        ArgumentError: If it is no `.keras` file, or Keras cannot load it, with what Keras says.
 
-    >>> load_keras("calibrator.json", "--calibrator")
+    >>> load_keras("a.keras", "model")
     Traceback (most recent call last):
-    FileNotFoundError: --calibrator: there is no file calibrator.json; give a .keras file, as model.save writes it.
+    keras_ordseg._checks.PathError: model: expected a .keras file, as model.save writes it; got a.keras, which is not there
     """
     file = Path(file).expanduser()
     if not file.exists():
-        raise FileNotFoundError(f"{argument}: there is no file {file}; give a .keras file, as model.save writes it.")
+        raise PathError(argument, _EXPECTED, f"{file}, which is not there")
     if not file.is_file() or file.suffix != ".keras":
-        raise ValueError(f"{argument}: expected a .keras file, as model.save('model.keras') writes it. Received: {file}.")
+        raise ArgumentError(argument, _EXPECTED, f"{file}")
     if not zipfile.is_zipfile(file):
-        raise ValueError(f"{argument}: {file} is no .keras file, or is cut short; save the model again with model.save.")
+        raise ArgumentError(argument, _EXPECTED, f"{file}, which is none or is cut short", "save the model again")
     try:
         return keras.saving.load_model(file, compile=False)
     except Exception as error:  # Keras raises many kinds
-        raise ValueError(f"{argument}: {file} cannot be loaded. Keras says: {plain(error)}") from error
+        got = f"{file}, which cannot be loaded. Keras says: {plain(error).rstrip('.')}"
+        raise ArgumentError(argument, _EXPECTED, got) from error
 
 
 def plain(error):

@@ -5,6 +5,7 @@ import time
 import warnings
 from pathlib import Path
 
+from keras_ordseg._checks import ArgumentError, PathError, Setting
 from keras_ordseg.serving._folder import writable
 from keras_ordseg.serving._predict_images import find_images, mask_files, without_ending
 from keras_ordseg.serving._predict_job import Job
@@ -101,9 +102,10 @@ def predict_files(
     """
     files, output = find_images(images), Path(output).expanduser()
     if output.exists() and not output.is_dir():
-        raise NotADirectoryError(f"output: expected a folder. '{output}' is a file.")
+        raise PathError("output", "a folder", f"'{output}', which is a file")
     if any(file.parent.resolve() == output.resolve() for file in files.values()):
-        raise ValueError(f"output: {output} is the folder of the images; results there would be taken for images.")
+        expected = "another folder than that of the images, where results are taken for images"
+        raise ArgumentError("output", expected, f"{output}")
     if others := mask_files(images):
         warnings.warn(
             f"images: {', '.join(file.name for file in others)} left out, masks and maps beside their image by their names. "
@@ -115,7 +117,9 @@ def predict_files(
     job, names, table = Job(predictor, *settings), columns(predictor), output / "summary.csv"
     rows = {} if overwrite else read_summary(table, names)
     if rows is None:
-        raise ValueError(f"output: {table} is the table of a model with other outputs; take another folder, or overwrite.")
+        got = f"{table} of a model with other outputs"
+        overwrite = ("replace it with ", Setting("overwrite", "True"))
+        raise ArgumentError("output", "results of this model, or none", got, "take another folder", overwrite)
     writable(output, "output")
     written = time.monotonic()
     try:

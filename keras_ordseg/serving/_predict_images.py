@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_ordseg._checks import ArgumentError, PathError
 from keras_ordseg.data import DataError, _images, _nifti
 from keras_ordseg.data._patterns import natural
 from keras_ordseg.data._sources import Source
@@ -51,13 +52,13 @@ def find_images(images):
         root = Path(os.path.commonpath([file.absolute().parent for file in files])) if files else Path()
         files = [file.absolute() for file in files]
     if not files:
-        raise FileNotFoundError(f"images: nothing matches {images}; files end in {', '.join(_ENDINGS)}.")
+        raise PathError("images", f"files that end in {', '.join(_ENDINGS)}", f"nothing; nothing matches {images}")
     named = {file.relative_to(root).as_posix(): file for file in sorted(files, key=lambda file: natural(str(file)))}
     stems = {}
     for name in named:
         other = stems.setdefault(without_ending(name), name)
         if other != name:
-            raise ValueError(f"images: {other} and {name} would have results of one name; predict them apart.")
+            raise ArgumentError("images", "files with names of their own", f"{other} and {name}", "predict them apart")
     return named
 
 

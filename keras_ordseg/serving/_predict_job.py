@@ -38,9 +38,9 @@ class Job:
                 "leave it out",
             )
         if not isinstance(overlap, Real) or not 0 <= overlap < 1:
-            raise ValueError(f"overlap: expected a share in [0, 1). Received: {overlap!r}.")
+            raise ArgumentError("overlap", "a share in [0, 1)", repr(overlap))
         if not isinstance(axis, Integral) or not -3 <= axis < 3:
-            raise ValueError(f"axis: expected an axis of a volume, -3 to 2. Received: {axis!r}.")
+            raise ArgumentError("axis", "an axis of a volume, -3 to 2", repr(axis))
         self.overlap, self.axis = float(overlap), int(axis) % 3
         self.batch_size = check_count(batch_size, "batch_size")
         self.quorums = {name: _quorums(quorum, raters) for name, raters in predictor.raters.items()}
@@ -49,7 +49,7 @@ class Job:
         )
         threshold = predictor.card.get("review_threshold", 0.5) if review_threshold is None else review_threshold
         if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
-            raise ValueError(f"review_threshold: expected a share in [0, 1]. Received: {threshold!r}.")
+            raise ArgumentError("review_threshold", "a share in [0, 1]", repr(threshold))
         self.review_threshold = float(threshold)
         settings = [self.images, self.window, self.sliding_window, self.overlap, self.axis, self.quorums, self.spacing]
         described = json.dumps([predictor.identity, predictor.card.get("spacing"), *settings, self.review_threshold])
@@ -178,11 +178,10 @@ def _sliding_window(value, sides):
         return None
     window = tuple(value) if np.ndim(value) else (value,) * len(sides)
     if len(window) != len(sides) or not all(isinstance(w, Integral) and w >= 1 for w in window):
-        raise ValueError(
-            f"sliding_window: expected a side in pixels, or one for each of the {len(sides)} axes. Received: {value!r}."
-        )
+        expected = f"a side in pixels, or one for each of the {len(sides)} axes"
+        raise ArgumentError("sliding_window", expected, repr(value))
     if any(side not in (None, w) for side, w in zip(sides, window, strict=True)):
-        raise ValueError(f"sliding_window: the model takes images of {sides} pixels only. Received: {window}.")
+        raise ArgumentError("sliding_window", f"{sides}, as the model takes no others", repr(window))
     return tuple(int(w) for w in window)
 
 
@@ -190,5 +189,5 @@ def _quorums(quorum, raters):
     wanted = [quorum] if isinstance(quorum, str | Integral) else list(quorum)
     numbers = {(raters + 1) // 2 if q == "majority" else q for q in wanted}
     if bad := [q for q in numbers if not isinstance(q, Integral) or isinstance(q, bool) or not 1 <= q <= raters]:
-        raise ValueError(f"quorum: expected numbers from 1 to {raters}, the raters, or 'majority'. Received: {bad[0]!r}.")
+        raise ArgumentError("quorum", f"numbers from 1 to {raters}, the raters, or 'majority'", repr(bad[0]))
     return sorted(int(q) for q in numbers)

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_ordseg._checks import ArgumentError, PathError
 from keras_ordseg.models.described import image_description
 from keras_ordseg.ops.resizing import resize_linear
 from keras_ordseg.serving._checks import check_model, check_multiples
@@ -16,6 +17,8 @@ from keras_ordseg.serving._load import load_keras
 from keras_ordseg.serving._signatures import readouts, resized_logits
 
 _NAMES = ("at_least", "probability")  # of levels, and of a binary logit
+
+_KINDS = "a .keras file, a folder of serving.export, or a URL"
 
 
 @dataclass(frozen=True)
@@ -47,15 +50,15 @@ def load_predictor(model):
         return _of_client(model)
     path = Path(model).expanduser()
     if not path.exists():
-        raise FileNotFoundError(f"model: there is no {path}.")
+        raise PathError("model", _KINDS, f"{path}, which is not there")
     if path.is_file():
         if path.suffix != ".keras":
-            raise ValueError(f"model: expected a .keras file, a folder of serving.export, or a URL. Received: {path}.")
+            raise ArgumentError("model", _KINDS, f"{path}")
         return _of_keras(path)
     if not (path / "saved_model.pb").is_file():
         versions = [int(entry.name) for entry in path.iterdir() if entry.name.isdecimal()]
         if not versions or not (path / str(max(versions)) / "saved_model.pb").is_file():
-            raise ValueError(f"model: {path} holds no version of a model; is it the folder that serving.export wrote to?")
+            raise ArgumentError("model", _KINDS, f"{path}, which holds no version of a model")
         path = path / str(max(versions))
     return _of_saved_model(path)
 

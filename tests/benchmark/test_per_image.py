@@ -69,7 +69,7 @@ def test_pooled_sums_not_a_mean_of_errors():
     np.testing.assert_array_equal(collected.table()["ece"], [0.5, 0.5])
     assert collected.value("ece") == 0.0
     interval = bootstrap_interval(collected, "ece", resamples=200)
-    assert interval == {"mean": 0.0, "low": 0.0, "high": 0.5}  # half of the resamples hold one image twice
+    assert interval == {"mean": 0.0, "low": 0.0, "high": 0.5, "images": 2}  # half of the resamples hold one image twice
 
 
 @pytest.mark.parametrize("trainings", [1, 3])

@@ -230,15 +230,15 @@ def test_what_happens_to_an_earlier_run(finished, capsys, tmp_path):
     output, _ = finished
     flags = ["--output", output, *TINY]
     assert "--resume" in refused(capsys, *flags)
-    assert "exclude each other" in refused(capsys, *flags, "--resume", "--overwrite")
-    assert "other settings: epochs was 2, now 3" in refused(capsys, *flags, "--epochs", 3, "--resume")
-    assert "methods: the run in" in refused(capsys, *flags, "--methods", "hybrid", "--resume")
-    assert "also has majority_bce, which its report would lose" in refused(capsys, *flags, "--methods", "hybrid", "--resume")
-    assert "seeds: the run in" in refused(capsys, *flags, "--seeds", "1,2", "--resume")
+    assert "--overwrite: expected no resume beside it" in refused(capsys, *flags, "--resume", "--overwrite")
+    assert "which has others: epochs was 2, now 3" in refused(capsys, *flags, "--epochs", 3, "--resume")
+    assert "--methods: expected all that the run in" in refused(capsys, *flags, "--methods", "hybrid", "--resume")
+    assert "none of majority_bce. List the old ones" in refused(capsys, *flags, "--methods", "hybrid", "--resume")
+    assert "--seeds: expected all that the run in" in refused(capsys, *flags, "--seeds", "1,2", "--resume")
     assert (output / "results.json").is_file()
     (tmp_path / "thesis.txt").write_text("mine")
     message = refused(capsys, "--output", tmp_path, *TINY, "--overwrite")
-    assert "does not hold a run" in message
+    assert "which holds other files. Choose another folder." in message
     assert (tmp_path / "thesis.txt").read_text() == "mine"
     assert "is a file" in refused(capsys, "--output", tmp_path / "thesis.txt", *TINY)
 
@@ -276,23 +276,25 @@ def test_changed_data_is_not_resumed(finished, capsys, monkeypatch):
     "flags,message",
     [
         (["--methods", "magic"], "methods: expected some of majority_bce"),
-        (["--epochs", "0"], "epochs: expected a whole number of at least 1"),
+        (["--epochs", "0"], "--epochs: expected a whole number of at least 1; got 0"),
         (["--seeds", "1,1"], "seeds: expected different"),
-        (["--learning-rate", "0"], "learning_rate: expected"),
+        (["--learning-rate", "0"], "--learning-rate: expected a number above 0 and below 10; got 0.0"),
         (["--dropout", "1"], "dropout: expected"),
         (["--fractions", "0.5,0.5"], "fractions: expected three"),
-        (["--size", "17"], "size: expected images whose sides are divisible by 8"),
+        (["--size", "17"], "divisible by 8, the network's largest stride; got 17×17. Give --size=16."),
+        (["--seeds", "0,2147483648"], "--seeds: expected different whole numbers from 0 to 2147483647; got 0,2147483648"),
+        (["--split-seed", "9999999999"], "--split-seed: expected a whole number from 0 to 2147483647"),
         (["--size", "4"], "size: expected a whole number of at least 8"),
         (["--data", "/nowhere/at/all"], "/nowhere/at/all"),
-        (["--methods", "hybrid+ensemble"], "seeds: an ensemble needs two or more"),
-        (["--train-raters", "0"], "train_raters: expected a whole number of at least 1"),
-        (["--processes", "0"], "processes: expected a whole number of at least 1. Received: 0"),
+        (["--methods", "hybrid+ensemble"], "--seeds: expected two or more for an ensemble; got 0"),
+        (["--train-raters", "0"], "--train-raters: expected a whole number of at least 1"),
+        (["--processes", "0"], "processes: expected a whole number of at least 1; got 0"),
         (["--folds", "1"], "folds: expected a whole number of at least 2"),
-        (["--folds", "3", "--data", "tfds:lidc_idri"], "folds: expected None with test_data or a prepared dataset"),
-        (["--data", "tfds:nothing"], "name must be one of cocahis"),
+        (["--folds", "3", "--data", "tfds:lidc_idri"], "--folds: expected none with a test set of its own"),
+        (["--data", "tfds:nothing"], "--data: expected one of cocahis"),
         (["--config", "/nowhere.yaml"], "/nowhere.yaml"),
-        (["--config", "/nowhere.yaml", "--epochs", "20", "--no-augment"], "leave out --epochs, --no-augment"),
-        (["--train-raters", "6"], "train_raters: expected at most 5, as there are. Received: 6"),
+        (["--config", "/nowhere.yaml", "--epochs", "20", "--no-augment"], "got --epochs, --no-augment. Leave it out"),
+        (["--train-raters", "6"], "--train-raters: expected at most 5, as there are; got 6"),
     ],
 )
 def test_bad_flags(flags, message, capsys, tmp_path):
@@ -309,7 +311,7 @@ def test_a_grid_makes_no_folder_before_all_of_it_is_checked(capsys, tmp_path):
 
 def test_an_output_that_cannot_be_made(capsys):
     message = refused(capsys, "--output", "/dev/null/run", *TINY)
-    assert "output: /dev/null/run cannot be made (Not a directory). Choose another folder." in message
+    assert "--output: expected a folder; got /dev/null/run, which cannot be made (Not a directory). Choose" in message
 
 
 def test_a_volume_of_labels_in_hounsfield_units(tmp_path, rng):

@@ -40,7 +40,7 @@ def test_one_process_is_this_one(tmp_path):
 
 
 def test_a_count_that_is_none():
-    with pytest.raises(ValueError, match="processes: expected a whole number of at least 1. Received: 0"):
+    with pytest.raises(ValueError, match="processes: expected a whole number of at least 1; got 0"):
         run_jobs(note, [], 0, (), None)
 
 

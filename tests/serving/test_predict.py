@@ -445,16 +445,16 @@ def test_subfolders_and_lists(exported, scans, tmp_path, capsys):
 @pytest.mark.parametrize(
     "changed, kind, words",
     [
-        ({"model": "nowhere"}, FileNotFoundError, "there is no"),
+        ({"model": "nowhere"}, FileNotFoundError, "which is not there"),
         ({"model": "scans"}, ValueError, "holds no version of a model"),
         ({"model": "scans/a.png"}, ValueError, "expected a .keras file"),
         ({"images": "scans/*.bmp"}, FileNotFoundError, "nothing matches"),
         ({"images": "nowhere"}, FileNotFoundError, "nothing matches"),
         ({"images": []}, FileNotFoundError, "nothing matches"),
-        ({"output": "scans"}, ValueError, "is the folder of the images"),
+        ({"output": "scans"}, ValueError, "another folder than that of the images"),
         ({"output": "scans/a.png"}, NotADirectoryError, "is a file"),
-        ({"output": "/proc/out"}, OSError, "output: expected a folder that can be made and written to. '/proc/out'"),
-        ({"output": "/proc"}, OSError, "output: expected a folder .* written to. '/proc'.*another place"),
+        ({"output": "/proc/out"}, OSError, "output: expected a folder that can be made and written to; got '/proc/out'"),
+        ({"output": "/proc"}, OSError, "output: expected a folder .* written to; got '/proc'.*Take another place"),
         ({"output": "scans/a.png/out"}, NotADirectoryError, "output: expected a folder"),
         ({"window": (5, 1)}, ValueError, "window must be"),
         ({"sliding_window": (4, 4, 4)}, ValueError, "each of the 2 axes"),
@@ -479,7 +479,7 @@ def test_arguments(exported, scans, tmp_path, monkeypatch, changed, kind, words)
 def test_two_images_of_one_name(exported, scans, tmp_path):
     folder, _ = scans
     Image.new("L", (8, 8)).save(folder / "b.png")
-    with pytest.raises(ValueError, match="b.png and b.tif would have results of one name"):
+    with pytest.raises(ValueError, match="names of their own; got b.png and b.tif"):
         predict_files(exported / "export", folder, tmp_path / "out")
 
 
