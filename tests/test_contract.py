@@ -79,15 +79,31 @@ def test_loss_is_finite_with_float16_logits_of_thirty(name, kind, rng):
     assert np.isfinite(float(contract.LOSSES[name]()(contract.all_ratings(rng)[kind], z)))
 
 
-STEPS = [("float32", True, 0), ("mixed_bfloat16", True, 1), ("mixed_float16", False, 1)]
-MORE = [("float32", False, 1), ("mixed_bfloat16", False, 0), ("mixed_float16", True, 0)]
+FIRST, REST = slice(9), slice(9, None)  # compiling grows with the losses; either part has every layer below it
+STEPS = [("float32", True, 0, FIRST), ("mixed_bfloat16", True, 1, REST), ("mixed_float16", False, 1, slice(None))]
+MORE = [
+    ("float32", True, 0, slice(None)),
+    ("mixed_bfloat16", True, 1, slice(None)),
+    ("float32", False, 1, slice(None)),
+    ("mixed_bfloat16", False, 0, slice(None)),
+    ("mixed_float16", True, 0, slice(None)),
+]
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize(
-    "policy,jit_compile,flip", [*STEPS, *(pytest.param(*step, marks=pytest.mark.slow) for step in MORE)]
+    "policy,jit_compile,flip,some", [*STEPS, *(pytest.param(*step, marks=pytest.mark.slow) for step in MORE)]
 )
-def test_training_steps(policy, jit_compile, flip):
-    contract.check_training_steps(policy, jit_compile, flip)
+def test_training_steps(policy, jit_compile, flip, some):
+    contract.check_training_steps(policy, jit_compile, flip, some)
+
+
+def test_each_part_of_the_losses_trains_every_layer():
+    models = [contract.model_of_all(some=part)[0] for part in (FIRST, REST, slice(None))]
+    terms = {*contract.LOSSES, *contract.HYBRIDS}
+    first, rest, every = (sorted(type(x).__name__ for x in m.layers if x.name not in terms) for m in models)
+    assert first == rest == every
+    assert {layer.name for model in models[:2] for layer in model.layers} >= terms
 
 
 LOAD = """
@@ -103,6 +119,7 @@ json.dump({"gap": float(gap), "scores": scores, "compiled": sorted(model.loss)},
 """
 
 
+@pytest.mark.dear
 def test_all_survive_a_keras_file_in_a_fresh_process(tmp_path, rng):
     model, terms = contract.model_of_all()
     model.compile("sgd", terms, run_eagerly=True)  # a graph of all would take minutes to trace
