@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 
 @dataclass(frozen=True)
@@ -93,3 +94,14 @@ def _remedy(remedy: Remedy, spelling: Spelling) -> str | None:
         return remedy
     parts = [spelling(part) if isinstance(part, Setting) else part for part in remedy]
     return None if None in parts else "".join(parts)
+
+
+def checked_integer(argument: str, value, low: int = 0) -> int:
+    """Returns a whole number of at least `low` as an int.
+
+    Raises:
+        ArgumentError: It is none, or smaller.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < low:
+        raise ArgumentError(argument, f"a whole number, {low} or more", repr(value))
+    return int(value)

@@ -115,7 +115,7 @@ class TestInspect:
             "Masks of no image: 1, as 9_rater1.png",
             "Masks that are not there: 1.",
             "Images of 2 sizes: training needs --size",
-            "Every image is a group of its own.",
+            "No groups are known: each image is its own group",
             "Images without a mark of any rater: 1.",
         ):
             assert words in notes
@@ -226,7 +226,7 @@ class TestCommand:
         "arguments, words",
         [
             (["--image", "*_picture.png"], "no image matches"),
-            (["--ratings", "masks.png"], "ratings must be a pattern"),
+            (["--ratings", "masks.png"], "ratings: expected a pattern"),
             (["--window", "3"], "window"),
             (["--shown", "0", "--output", "{out}"], "shown must be 1 or more"),
         ],

@@ -116,6 +116,11 @@ def _from_folder(settings, folder, progress):
     reading = {name: getattr(settings, name) for name in ("image", "ratings", "label", "void", "window")}
     cases = data.cases(folder, **reading)
     arrays, notes = data.load(cases, size=settings.size, fit=settings.fit, progress=progress), []
+    if cases.group_note:
+        notes.append(cases.group_note)
+    if cases.unmatched:
+        first = cases.unmatched[0].shown(cases.path)
+        notes.append(f"{len(cases.unmatched)} files of {folder} fit no pattern and are not read, as {first}.")
     if cases.num_absent:
         notes.append(f"{cases.num_absent} rater files are missing; those raters count as absent for those images.")
     if settings.size is not None and settings.fit == "crop":

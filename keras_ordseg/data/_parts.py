@@ -7,7 +7,15 @@ from numbers import Integral
 
 import numpy as np
 
+from keras_ordseg._checks import ArgumentError, Problem
 from keras_ordseg.data._errors import DataError
+
+NO_MASK = "has no mask of any of its raters"
+
+
+def first_mask(case):
+    """The counted votes of a case, or the first mask that is there; None where there is none."""
+    return case.votes or next(filter(None, case.ratings), None)
 
 
 def parts_of(cases, function, *args):
@@ -20,12 +28,15 @@ def parts_of(cases, function, *args):
     for case in cases:
         if case.part:
             raise ValueError("these cases are parts already; take slices or patches of whole images")
-        source = case.votes or next(mask for mask in case.ratings if mask is not None)
+        source = first_mask(case)
+        if source is None:
+            problems.append(Problem(NO_MASK, where=f"case {case.id}"))
+            continue
         try:
             parts = function(source.mask_shape(), *args)
             items += [replace(case, id=f"{case.id}_{name}", part=part) for name, part in parts]
         except DataError as error:
-            problems.append(f"{source.shown(cases.path)}: {error}")
+            problems.append(error.found[0].at(source.shown(cases.path)))
     if problems:
         raise DataError.listing(problems, cases.where)
     return tuple(items)
@@ -33,12 +44,12 @@ def parts_of(cases, function, *args):
 
 def slice_parts(shape, axis):
     """`("0007", (…, 7, …))` for each index of `axis`."""
-    if not isinstance(axis, Integral):
-        raise ValueError(f"axis must be the number of an axis, came {axis!r}")
+    if not isinstance(axis, Integral) or isinstance(axis, bool):
+        raise ArgumentError("axis", "the number of an axis", repr(axis))
     if len(shape) < 3:
         raise DataError(f"has no slices: its shape is {_sides(shape)}, and slices are taken of volumes")
     if not -len(shape) <= axis < len(shape):
-        raise ValueError(f"axis must be from {-len(shape)} to {len(shape) - 1} for volumes, came {axis}")
+        raise ArgumentError("axis", f"{-len(shape)} to {len(shape) - 1} for volumes of {len(shape)} axes", repr(axis))
     axis %= len(shape)
     width = max(4, len(str(shape[axis] - 1)))
     return [
@@ -53,7 +64,7 @@ def patch_parts(shape, size, overlap):
         _each_axis(name, value, len(shape)) for name, value in (("size", size), ("overlap", overlap))
     )
     if min(size) < 1 or min(overlap) < 0 or any(o >= s for o, s in zip(overlap, size, strict=True)):
-        raise ValueError(f"size must be above overlap, and overlap 0 or more; came {size} and {overlap}")
+        raise ArgumentError("overlap", "0 or more pixels, and fewer than size", f"{overlap} with size={size}")
     if any(have < want for have, want in zip(shape, size, strict=True)):
         raise DataError(f"has shape {_sides(shape)}, smaller than patches of {_sides(size)}")
     starts = [_starts(*axis) for axis in zip(shape, size, overlap, strict=True)]
@@ -76,11 +87,9 @@ def _starts(have, want, overlap):
 
 
 def _each_axis(name, value, rank):
-    values = tuple(value) if isinstance(value, Sequence) else (value,) * rank
-    if len(values) != rank or not all(isinstance(v, Integral) for v in values):
-        raise ValueError(
-            f"{name} must be a number of pixels, or {rank} for images of {rank} axes, came {value!r}"
-        )
+    values = tuple(value) if isinstance(value, Sequence | np.ndarray) and np.ndim(value) else (value,) * rank
+    if len(values) != rank or not all(isinstance(v, Integral) and not isinstance(v, bool) for v in values):
+        raise ArgumentError(name, f"a number of pixels, or {rank} for images of {rank} axes", repr(value))
     return tuple(int(v) for v in values)
 
 

@@ -1,113 +1,165 @@
 """Cases from a CSV file or from rows in Python: one row a case, one column a rater."""
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Mapping
-from io import StringIO
 from pathlib import Path
 
+from keras_ordseg._checks import ArgumentError, Problem, Setting
+from keras_ordseg.data._cells import cell_text, file_text, is_missing, nfc, shown_list
+from keras_ordseg.data._csv import OWN, checked_names, read_sheet
 from keras_ordseg.data._errors import DataError
-from keras_ordseg.data._find import groups_of, slot_names
+from keras_ordseg.data._find import not_chosen, rater_names, slot_names
+from keras_ordseg.data._folder import LINK, is_broken_link
+from keras_ordseg.data._groups import given_groups
 from keras_ordseg.data._patterns import natural, rater_addresses
-from keras_ordseg.data._sources import parse
+from keras_ordseg.data._sources import Source, parse
 
-_OWN = ("id", "group", "image", "ratings", "votes")
+_ONE_ROW = "one row a case and one column a rater, as id,image,rater_ann,rater_bob"
+_LONG = ("rater", "annotator", "reader", "observer", "expert", "grader", "annotation", "mask", "segmentation")
 
 
 def read_csv(path, raters, groups, num_raters, outside):
-    """Names of the raters and a dict of the fields of each `Case`; see `cases`."""
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: is not UTF-8 text; save it as CSV UTF-8") from None
-    delimiter = max(",;\t", key=text.partition("\n")[0].count)  # spreadsheets write any of these
-    rows = list(csv.DictReader(StringIO(text, newline=""), skipinitialspace=True, delimiter=delimiter))
-    return _Table(rows, path, raters, num_raters, outside).cases(groups)
+    """Names of the raters, a dict of the fields of each `Case`, and whether groups are known; see `cases`."""
+    columns, rows = read_sheet(path)
+    return _Table(columns, rows, path, raters, num_raters, outside).cases(groups)
 
 
 def read_rows(rows, raters, groups, num_raters):
     """The same from an iterable of dicts."""
     rows = list(rows)
     if not all(isinstance(row, Mapping) for row in rows):
-        raise ValueError("rows must be dicts with 'id', 'image' and the raters' masks")
-    return _Table(rows, None, raters, num_raters, outside=True).cases(groups)
+        raise ArgumentError(
+            "source", "rows that are dicts with 'id', 'image' and the raters' masks",
+            f"{type(next(row for row in rows if not isinstance(row, Mapping))).__name__}",
+            "turn a pandas table into dicts with .to_dict('records')",
+        )  # fmt: skip
+    named = []
+    for number, row in enumerate(rows, 1):
+        named.append((number, dict(zip(checked_names(row, f"row {number}"), row.values(), strict=True))))
+    columns = list(dict.fromkeys(name for _, row in named for name in row))
+    return _Table(columns, named, None, raters, num_raters, outside=True).cases(groups)
 
 
 class _Table:
     """Rows that are read one after the other; what is wrong with them is reported at once."""
 
-    def __init__(self, rows, path, raters, num_raters, outside):
-        self.rows, self.raters, self.num_raters, self.outside = rows, raters, num_raters, outside
+    def __init__(self, columns, rows, path, raters, num_raters, outside):
+        self.columns, self.rows, self.num_raters, self.outside = columns, rows, num_raters, outside
         self.where = "the rows" if path is None else str(path)
         self.root = Path() if path is None else path.parent
         self.problems = []
         if not rows:
             raise DataError(f"{self.where}: there are no rows")
-        self.columns = list(dict.fromkeys(name for row in rows for name in row if isinstance(name, str)))
-        if missing := [name for name in ("id", "image") if name not in self.columns]:
-            raise DataError(
-                f"{self.where}: has no column {' and '.join(map(repr, missing))} "
-                f"(columns: {', '.join(self.columns)})"
-            )
-        self.votes = "votes" in self.columns
+        self.votes = "votes" in columns
+        if missing := [name for name in ("id", "image") if name not in columns]:
+            listed = f"(columns: {', '.join(map(str, columns))})"
+            raise DataError(f"{self.where}: has no column {' and '.join(map(repr, missing))} {listed}")
         if self.votes != (num_raters is not None):
-            raise ValueError("a column 'votes' and num_raters go together")
-        given = [] if raters is None else [str(rater) for rater in raters]
-        self.by_column = {
-            name if name in given else name.removeprefix("rater").lstrip("_- ") or name: name
-            for name in self.columns
-            if name in given or (name.startswith("rater") and name not in _OWN)
-        }
+            got = f"{num_raters!r} with {'such a' if self.votes else 'no such'} column"
+            raise ArgumentError("num_raters", "a number with a column 'votes', and none without", got)
+        self.names = slot_names(num_raters, raters) if self.votes else None if raters is None else rater_names(raters)
+        self.by_column = self._rater_columns([] if self.votes or raters is None else self.names)
 
     def cases(self, groups):
-        read = [self._row(place, row) for place, row in enumerate(self.rows, 1)]
+        read = [self._row(*row) for row in self.rows]
         ids = [row["id"] for row in read]
-        twice = [key for key, times in Counter(ids).items() if key and times > 1]
-        self.problems += [f"id {key!r} comes twice" for key in twice]
-        if self.votes:
-            names = slot_names(self.num_raters, self.raters)
-        else:
-            names = self._names([row["ratings"] for row in read])
+        if twice := [key for key, times in Counter(ids).items() if key and times > 1]:
+            hint = (f"a table has {_ONE_ROW}",) if self._long() else ()
+            self.problems += [Problem(f"id {key!r} comes twice", hint) for key in twice]
+        if not self.votes:
+            self._choose(read)
+        known = self._known_groups(read) if groups is None else True
         if self.problems:
             raise DataError.listing(self.problems, self.where)
-        group_of = groups_of(ids, groups) if groups is not None else {}
+        group_of = given_groups(ids, groups) if groups is not None else {}
         for row in read:
-            row["group"] = group_of.get(row["id"], row["group"])
+            row["group"] = group_of.get(row["id"]) or row["group"] or row["id"]
             if not self.votes:
-                row["ratings"] = tuple(map(row["ratings"].get, names))
-        return tuple(names), read
+                row["ratings"] = tuple(map(row["ratings"].get, self.names))
+            row.pop("place")
+        return tuple(self.names), read, known
 
-    def _row(self, place, row):
-        key = str(row.get("id") or "").strip()
-        place = f"row {place}" + (f" ({key})" if key else "")
+    def _long(self):
+        return [name for name in self.columns if str(name).casefold() in _LONG]
+
+    def _rater_columns(self, given):
+        """The column of each rater."""
+        found = {}
+        for column in self.columns:
+            name = nfc(str(column))
+            if name in OWN:
+                continue
+            if name not in given:
+                if not name.casefold().startswith("rater"):
+                    continue
+                name = name[len("rater") :].lstrip("_- ") or name
+            if name in found:
+                raise DataError(
+                    f"{self.where}: the columns {found[name]!r} and {column!r} are both of rater {name}", "rename one"
+                )
+            found[name] = column
+        if found and self.votes:
+            raise DataError(f"{self.where}: has a column 'votes' as well as {shown_list(found.values())}", "remove either")
+        nobody = not found and not {"ratings", "votes"} & set(self.columns)
+        if nobody or (list(found) == ["rater"] and len(self._long()) > 1):
+            raise DataError(
+                f"{self.where}: has no column of a rater (columns: {shown_list(self.columns, 20)}): a table has {_ONE_ROW}",
+                "name them so", ("say which they are with ", Setting("raters")),
+            )  # fmt: skip
+        return found
+
+    def _row(self, number, row):
+        key = self._name(number, "id", row)
+        place = f"row {number}" + (f" ({key})" if key else "")
         if not key:
-            self.problems.append(f"{place}: has no id")
-        if None in row:  # csv puts what lies beyond the header there
-            self.problems.append(f"{place}: has more cells than the header")
-        result = {"id": key, "group": str(row.get("group") or key).strip()}
-        result["image"] = self._source(place, "image", row.get("image"))
+            self._problem(place, "has no id")
+        if None in row:
+            self._problem(place, "has more cells than the header")
+        result = {"id": key, "place": place, "image": self._source(place, "image", row.get("image"))}
+        result["group"] = self._name(number, "group", row)
         if result["image"] is None:
-            self.problems.append(f"{place}: has no image")
+            self._problem(place, "has no image")
         if self.votes:
             marks = result["votes"] = self._source(place, "votes", row.get("votes"))
         else:
             marks = result["ratings"] = self._ratings(place, row)
         if not marks:
-            self.problems.append(f"{place}: no mask of any rater")
-        used = {*_OWN, *self.by_column.values(), None}
+            self._problem(place, "no mask of any rater")
+        used = {*OWN, *self.by_column.values(), None}
         result["metadata"] = {name: value for name, value in row.items() if name not in used}
         return result
 
+    def _name(self, number, column, row):
+        try:
+            return cell_text(row.get(column))
+        except TypeError as error:
+            self._problem(f"row {number}", f"{column}: {error}")
+
+    def _known_groups(self, read):
+        """Whether there are groups; a problem for each row that has none where others have one."""
+        if "group" not in self.columns:
+            return False
+        for row in read:
+            if row["group"] is None:
+                self._problem(
+                    row["place"], "has no group", "fill in the column 'group'", "remove it", ("give ", Setting("groups"))
+                )
+        return True
+
     def _ratings(self, place, row):
         """The masks that are there, by rater."""
-        given = row.get("ratings")
+        given, named = row.get("ratings"), {}
+        if not is_missing(given) and any(not is_missing(row.get(column)) for column in self.by_column.values()):
+            self._problem(place, "has masks in the column 'ratings' as well as in those of raters", "leave one empty")
         if isinstance(given, Mapping):
-            named = {str(name): file for name, file in given.items()}
-        elif given:
-            named = self._matched(place, str(given))
+            for rater, file in given.items():
+                name = cell_text(rater)
+                if name is None or name in named:
+                    self._problem(place, f"ratings: rater {name} comes twice" if name else "ratings: a rater has no name")
+                named[name] = file
+        elif not is_missing(given):
+            return self._matched(place, file_text(given))
         else:
             named = {name: row.get(column) for name, column in self.by_column.items()}
         found = {name: self._source(place, f"rater {name}", file) for name, file in named.items()}
@@ -117,31 +169,66 @@ class _Table:
         try:
             return rater_addresses(self.root, pattern)
         except ValueError as error:
-            self.problems.append(f"{place}: {error}")
+            self._problem(place, str(error))
             return {}
 
-    def _source(self, place, what, text):
-        if text is None or not str(text).strip():
+    def _source(self, place, what, cell):
+        text = file_text(cell)
+        if text is None:
             return None
         try:
-            source = parse(str(text).strip(), self.root)
+            source = parse(text, self.root)
         except ValueError as error:
-            self.problems.append(f"{place}: {what}: {error}")
+            self._problem(place, f"{what}: {error}")
             return None
-        inside = Path(os.path.normpath(source.file)).is_relative_to(os.path.normpath(self.root))
-        if not inside and not self.outside:
-            self.problems.append(
-                f"{place}: {what} {text} lies outside the table's folder; move it, or pass outside=True"
+        source = Source(_on_disk(source.file), source.dataset, source.row, source.channel)
+        if not self.outside and not _inside(source.file, self.root):
+            self._problem(
+                place, f"{what} {text} lies outside the table's folder", "move it", ("pass ", Setting("outside", "True"))
             )
+        elif is_broken_link(source.file):
+            self.problems.append(Problem(f"{what} {text} {LINK.text}", LINK.remedies, place))
         elif not source.file.is_file():
-            self.problems.append(f"{place}: {what} {text} is not there")
+            self._problem(place, f"{what} {text} is not there", *["write / between folders"] * ("\\" in text))
         return source
 
-    def _names(self, ratings):
-        there = sorted({name for found in ratings for name in found}, key=natural)
-        if self.raters is None:
-            return there
-        names = [str(rater) for rater in self.raters]
-        if missing := [name for name in names if name not in there]:
-            self.problems.append(f"no mask of rater {', '.join(missing)}; raters are {', '.join(there)}")
-        return names
+    def _choose(self, read):
+        """The raters' names, and a problem for each row that none of the chosen ones marked."""
+        there = sorted({name for row in read for name in row["ratings"]}, key=natural)
+        if self.names is None:
+            self.names = there
+            if empty := [column for name, column in self.by_column.items() if name not in there]:
+                remedies = ("remove it", ("choose among the others in ", Setting("raters")))
+                self.problems += [Problem(f"the column {column!r} holds no mask", remedies) for column in empty]
+        elif missing := [name for name in self.names if name not in there]:
+            self.problems.append(
+                Problem(
+                    f"no mask of rater {', '.join(missing)}; raters are {', '.join(there)}",
+                    (("choose among these in ", Setting("raters")),),
+                )
+            )
+        else:
+            for row in read:
+                if row["ratings"] and not any(name in row["ratings"] for name in self.names):
+                    self.problems.append(not_chosen(self.names, row["ratings"]).at(row["place"]))
+
+    def _problem(self, place, text, *remedies):
+        self.problems.append(Problem(text, remedies, place))
+
+
+def _on_disk(file):
+    """The file, or the one whose name differs in its Unicode form alone: tables are often written on another system."""
+    if os.path.lexists(file) or file.parent == file:
+        return file
+    folder = _on_disk(file.parent)
+    if not folder.is_dir():
+        return file
+    same = [name for name in os.listdir(folder) if nfc(name) == nfc(file.name)]
+    return folder / same[0] if len(same) == 1 else file
+
+
+def _inside(file, root):
+    """Whether a file lies below the root, by its path as written or with the links of its folder resolved."""
+    if Path(os.path.abspath(file)).is_relative_to(os.path.abspath(root)):
+        return True
+    return (file.parent.resolve() / file.name).is_relative_to(root.resolve()) and ".." not in file.parts

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_ordseg.data._bits import MAX_RATERS
+from keras_ordseg.data._cells import cell_text
 from keras_ordseg.data._errors import DataError
 from keras_ordseg.data.arrays import case_problems
 from keras_ordseg.data.readers import read_checked
@@ -65,12 +66,12 @@ def _named(rows):
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping) or not {"image", "ratings"} <= set(row):
             raise DataError(f"case {number} must be a dict with 'image' and 'ratings'")
-        name = _text(row.get("id", number))
+        name = _name(number, "id", row.get("id", number))
         yield {
             "image": np.asarray(row["image"]),
             "ratings": np.asarray(row["ratings"]),
             "id": name,
-            "group": _text(row.get("group", name)),
+            "group": _name(name, "group", row.get("group", name)),
             "anonymous": bool(row.get("anonymous", False)),
         }
 
@@ -80,9 +81,15 @@ def _loaded(cases, size, fit):
         yield values | {"id": case.id, "group": case.group}
 
 
-def _text(value):
-    value = np.asarray(value).item()
-    return value.decode() if isinstance(value, bytes) else str(value)
+def _name(case, what, value):
+    """An id or a group as text."""
+    try:
+        text = cell_text(value)
+    except TypeError as error:
+        raise DataError(f"case {case}: {what}: {error}") from None
+    if text is None:
+        raise DataError(f"case {case}: has no {what} (None, NaN or blank)", f"give every case one, or none a {what!r}")
+    return text
 
 
 def survey(rows, image_dtype):

@@ -29,7 +29,7 @@ def target_of(image, ratings, method, weighted, weights=None, restrict=None):
     if method in ("ratings", "random"):
         return image, ratings
     num_raters = ratings.shape[-1]
-    votes = tf.reduce_sum(tf.cast(ratings > 0, tf.int32), axis=-1)
+    votes = tf.reduce_sum(tf.cast(ratings == 1, tf.int32), axis=-1)
     counts = tf.reduce_sum(tf.cast(ratings >= 0, tf.int32), axis=-1)
     if method == "votes":
         message = "votes need the answers of all raters for every pixel; use the method ratings"

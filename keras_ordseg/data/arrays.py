@@ -37,10 +37,8 @@ def check_arrays(arrays: Mapping[str, np.ndarray]) -> None:
             f"and not empty; came {image.shape} and {ratings.shape}"
         )
     for name, array in arrays.items():
-        if len(array) != len(image):
-            raise DataError(
-                f"arrays[{name!r}] must have one row for each of {len(image)} images, has {len(array)}"
-            )
+        if (rows := len(array) if np.ndim(array) else "none") != len(image):
+            raise DataError(f"arrays[{name!r}] must have one row for each of {len(image)} images, has {rows}")
     if image.dtype.kind != "f":
         raise DataError(f"images must be float in [0, 1], came {image.dtype}; divide 8-bit images by 255")
     if ratings.dtype.kind not in "iu":

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from math import comb, log, pi
 
+import numpy as np
+
+from keras_ordseg._checks import ArgumentError
 from keras_ordseg.data._geometry import (
     crop_start,
     linear_map,
@@ -106,7 +109,7 @@ class Augmentation:
         Args:
             image: float `(L, C)`, `(H, W, C)` or `(D, H, W, C)` in [0, 1].
             ratings: int8 `(L, K)`, `(H, W, K)` or `(D, H, W, K)`.
-            seed: two integers.
+            seed: two integers; of those beyond 32 bits the lower 32 count.
 
         Returns:
             Image and ratings, TensorFlow tensors of the same types, of the size of the crop if there is one.
@@ -116,7 +119,7 @@ class Augmentation:
         image, ratings = tf.convert_to_tensor(image), tf.convert_to_tensor(ratings)
         self._check(image, ratings)
         kind, image = image.dtype, tf.cast(image, tf.float32)
-        seeds = tf.unstack(tf.random.split(tf.cast(tf.convert_to_tensor(seed), tf.int32), num=len(_SEEDS)))
+        seeds = tf.unstack(tf.random.split(_two_seeds(tf, seed), num=len(_SEEDS)))
         seeds = dict(zip(_SEEDS, seeds, strict=True))
         parts = [image, ratings]
         if self.crop is not None or self.makes_voids:
@@ -176,6 +179,22 @@ class Augmentation:
             image += self.noise * tf.abs(level) * tf.random.stateless_normal(tf.shape(image), seeds["noise"])
         image = tf.clip_by_value(image, 0.0, 1.0)
         return tf.where(seen[0] > 0, image, 0.0) if seen else image
+
+
+def _two_seeds(tf, seed):
+    """The seed as an int32 tensor of two numbers."""
+    if not tf.is_tensor(seed):
+        try:
+            seed = np.asarray(seed)
+            seed = seed.astype(np.int64) if seed.dtype.kind == "i" else seed
+        except (TypeError, ValueError) as error:
+            raise ArgumentError("seed", "two integers", str(error)) from None
+        if seed.shape != (2,) or seed.dtype.kind not in "iu":
+            raise ArgumentError("seed", "two integers below 2**63", f"{seed.dtype} of shape {seed.shape}")
+        seed = tf.constant((seed.astype(np.uint64) & np.uint64(2**32 - 1)).astype(np.uint32).astype(np.int32))
+    elif not seed.dtype.is_integer or seed.shape.rank not in (None, 1):
+        raise ArgumentError("seed", "two integers", f"{seed.dtype.name} of shape {seed.shape}")
+    return tf.cast(seed, tf.int32)
 
 
 def _whole(sizes):

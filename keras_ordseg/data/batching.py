@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from keras_ordseg._checks import ArgumentError, checked_integer
 from keras_ordseg.data._errors import DataError
 from keras_ordseg.data._targets import check_method, fit_weights, target_of, warn_of
 from keras_ordseg.data.arrays import check_arrays
@@ -21,8 +22,7 @@ def steps_per_epoch(source, batch_size: int) -> int:
     >>> data.steps_per_epoch({"image": np.zeros((10, 8, 8, 1))}, batch_size=4)
     3
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be 1 or more, came {batch_size}")
+    batch_size = checked_integer("batch_size", batch_size, 1)
     return -(-len(source["image"] if isinstance(source, Mapping) else source) // batch_size)
 
 
@@ -60,7 +60,7 @@ def batches(
         shuffle: whether every epoch has its own order; False keeps the order of the arrays.
         augment: `Augmentation`, or any function `(image, ratings, seed) -> (image, ratings)` of TensorFlow
             tensors that draws from `seed`, int32 `(2,)`, alone.
-        seed: 0 or above.
+        seed: 0 or above, of any size.
         epochs: number of the last epoch, plus 1.
         first_epoch: number of the first epoch.
         progress: whether that fit counts on the standard error stream.
@@ -83,11 +83,7 @@ def batches(
     import tensorflow as tf
 
     steps = steps_per_epoch({"image": arrays.get("image", ())}, batch_size)
-    if not 0 <= first_epoch < epochs or seed < 0:
-        raise ValueError(
-            f"epochs must be above first_epoch, and first_epoch and seed 0 or more; came epochs={epochs}, "
-            f"first_epoch={first_epoch}, seed={seed}"
-        )
+    seed, first_epoch, epochs = checked_epochs(seed, first_epoch, epochs)
     check_arrays(arrays)
     check_method(method, arrays["ratings"].shape[-1], options)
     image, ratings = np.asarray(arrays["image"], np.float32), np.asarray(arrays["ratings"], np.int8)
@@ -107,7 +103,7 @@ def batches(
         if method == "random":
             marks = tf.gather(marks, rater[None], axis=-1)
         if augment is not None:
-            key = tf.random.fold_in(tf.stack([tf.constant(seed, tf.int32), epoch]), index)
+            key = tf.random.fold_in(tf.stack([tf.constant(seed_of_32_bits(seed), tf.int32), epoch]), index)
             picture, marks = augment(picture, marks, key)
         return target_of(
             picture, marks, method, weighted, tf.gather(weights, index), options.get("restrict")
@@ -124,6 +120,23 @@ def batches(
     dataset = tf.data.Dataset.from_tensor_slices((numbers, order, raters)).flat_map(epoch_batches)
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps * len(numbers)))
     return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def checked_epochs(seed, first_epoch, epochs):
+    """The three as ints.
+
+    Raises:
+        ArgumentError: One is negative or no whole number, or there is no epoch.
+    """
+    seed, first_epoch = checked_integer("seed", seed), checked_integer("first_epoch", first_epoch)
+    if checked_integer("epochs", epochs) <= first_epoch:
+        raise ArgumentError("epochs", f"a number above first_epoch={first_epoch}", repr(epochs))
+    return seed, first_epoch, int(epochs)
+
+
+def seed_of_32_bits(seed):
+    """A seed as TensorFlow's random numbers take it: itself below 2**31, else a number made from all of its bits."""
+    return seed if seed < 2**31 else int(np.random.SeedSequence(seed).generate_state(1)[0] >> 1)
 
 
 def check_panel(method, arrays, ratings, augment):

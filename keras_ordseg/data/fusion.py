@@ -5,9 +5,11 @@ import sys
 
 import numpy as np
 
+from keras_ordseg._checks import checked_integer
 from keras_ordseg.data._errors import DataError
 from keras_ordseg.data._targets import check_method, fit_weights, target_of, warn_of
 from keras_ordseg.data.arrays import case_problems
+from keras_ordseg.data.batching import seed_of_32_bits
 from keras_ordseg.raters._rules import ESTIMATED
 
 
@@ -44,7 +46,7 @@ def fuse(
     Args:
         dataset: a finite, unbatched `tf.data.Dataset` of dicts with `"image"`, `"ratings"`, perhaps `"id"`.
         method: one of the above.
-        seed: of the draws of `"random"`.
+        seed: of the draws of `"random"`; 0 or above, of any size.
         first_epoch: number of the first iteration, for `"random"`.
         check: whether to read the whole dataset once, now, and refuse NaN in images, values that are no
             ratings, and absent raters under `"votes"`, before training starts.
@@ -67,6 +69,7 @@ def fuse(
     """
     import tensorflow as tf
 
+    seed, first_epoch = checked_integer("seed", seed), checked_integer("first_epoch", first_epoch)
     num_cases = _check_dataset(dataset)
     check_method(method, dataset.element_spec["ratings"].shape[-1], options)
     weighted, weights_of = True, lambda ratings: None
@@ -100,7 +103,7 @@ def fuse(
 def _draw(tf, case, seed, epoch, index):
     ratings = case["ratings"]
     present = tf.reduce_any(tf.reshape(ratings, [-1, ratings.shape[-1]]) >= 0, axis=0)
-    key = tf.random.fold_in(tf.stack([tf.constant(seed, tf.int32), epoch]), tf.cast(index, tf.int32))
+    key = tf.random.fold_in(tf.stack([tf.constant(seed_of_32_bits(seed), tf.int32), epoch]), tf.cast(index, tf.int32))
     scores = tf.random.stateless_uniform(tf.shape(present), key)
     chosen = tf.argmax(tf.where(present, scores, -1.0))
     return case["image"], tf.gather(ratings, chosen[None], axis=-1)

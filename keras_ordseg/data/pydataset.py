@@ -6,14 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 import keras
 import numpy as np
 
+from keras_ordseg._checks import checked_integer
 from keras_ordseg.data._errors import DataError
 from keras_ordseg.data._numpy_targets import targets_of
 from keras_ordseg.data._reader import CaseReader
 from keras_ordseg.data._sizes import check_size
 from keras_ordseg.data._targets import check_method, fit_weights, warn_of
 from keras_ordseg.data.arrays import case_problems, check_arrays, take
-from keras_ordseg.data.batching import check_panel, plan, steps_per_epoch
-from keras_ordseg.data.readers import fitted, read_checked
+from keras_ordseg.data.batching import check_panel, checked_epochs, plan, steps_per_epoch
+from keras_ordseg.data.readers import fitted, located, read_checked
 from keras_ordseg.data.table import Cases
 from keras_ordseg.raters._rules import ESTIMATED, present_raters
 
@@ -41,7 +42,7 @@ class PyDataset(keras.utils.PyDataset):
         augment: a function `(image, ratings, seed) -> (image, ratings)` of one example, which draws from `seed`, two
             integers, alone: one of NumPy arrays, or `Augmentation`, which needs TensorFlow.
             On the accelerator, `layers.RatingsAugmentation` does without.
-        seed: 0 or above.
+        seed: 0 or above, of any size.
         epochs: number of the last epoch, plus 1.
         first_epoch: number of the first epoch.
         size, fit: of images read from `Cases`, see `load`.
@@ -81,11 +82,8 @@ class PyDataset(keras.utils.PyDataset):
         if not isinstance(source, Cases):
             check_arrays(source)
         self.steps = steps_per_epoch(source, batch_size)
-        if not 0 <= first_epoch < epochs or seed < 0 or ahead < 0:
-            raise ValueError(
-                "epochs must be above first_epoch, and first_epoch, seed and ahead 0 or more; came "
-                f"epochs={epochs}, first_epoch={first_epoch}, seed={seed}, ahead={ahead}"
-            )
+        seed, first_epoch, epochs = checked_epochs(seed, first_epoch, epochs)
+        ahead = checked_integer("ahead", ahead)
         self.source, self.batch_size, self.method, self.augment = source, batch_size, method, augment
         self.seed, self.epochs, self.first_epoch = seed, range(first_epoch, epochs), first_epoch
         self.size, self.fit, self.options, self._limits = size, fit, options, {}
@@ -148,7 +146,7 @@ class PyDataset(keras.utils.PyDataset):
         for case in cases:
             image, ratings, problems = reader.read(case)
             if problems:
-                raise DataError.listing([f"{s.shown(cases.path)}: {text}" for s, text in problems], cases.where)
+                raise DataError.listing([located(*problem, cases) for problem in problems], cases.where)
             values = fitted(reader, case, image, ratings, self.size, self.fit)
             read.append((values["image"], values["ratings"]))
         images, ratings = zip(*read, strict=True)
@@ -158,7 +156,7 @@ class PyDataset(keras.utils.PyDataset):
         """Read all cases once: who is present, whether a pixel may have no answer, and the fitted weights."""
         present, empty, fitted_to, problems = [], False, [], []
         read = read_checked(self.source, self.size, self.fit, progress, one_size=self.size is None)
-        for case, values in zip(self.source, read, strict=False):
+        for case, values in zip(self.source, read, strict=True):  # to the end, where images of several sizes are named
             ratings = values["ratings"][None]
             found = [f"case {case.id}: {text}" for text in case_problems(values["image"], ratings)]
             try:

@@ -7,11 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_ordseg._checks import Problem, Setting
+from keras_ordseg.data._cells import shown_list
 from keras_ordseg.data._errors import DataError
+from keras_ordseg.data._parts import NO_MASK, first_mask
 from keras_ordseg.data._reader import CaseReader
 from keras_ordseg.data._sizes import check_size, fit_image, fit_ratings, new_grid, size_for
 from keras_ordseg.data.arrays import from_arrays
 from keras_ordseg.data.table import Cases, cases
+
+_GEOMETRY = ("affine", "spacing")
 
 
 def check(cases: Cases, progress: bool = False) -> None:
@@ -25,7 +30,8 @@ def check(cases: Cases, progress: bool = False) -> None:
         DataError: lists every problem by its file, all of them in `.problems`: a file that cannot be read, is cut
             short, holds Python objects or would unpack to more than the limit; a dataset that is not there (with
             those that are); a mask that is not binary, without the `label`, or of another shape or affine than its
-            image; votes that are none; an image that is not finite, or outside [0, 1] without a `window`, or with
+            image; votes that are none; a rater who answered nowhere, a case that nobody rated; pictures among
+            volumes; an image that is not finite, or outside [0, 1] without a `window`, or with
             another number of channels than the rest.
 
     >>> import tempfile
@@ -58,16 +64,18 @@ def load(
         size: pixels along each spatial axis, one number for all; needed where the images differ in size.
         fit: `"crop"` takes the centre, and pads what is smaller (image 0, ratings -1: nobody rated there);
             `"resize"` scales the whole image (linearly, with antialiasing) and each mask (nearest).
-        progress: whether to count on the standard error stream.
+        progress: whether to count on the standard error stream, and to say there that no groups are known, and what
+            the folder holds besides.
 
     Returns:
         A dict: `"image"` float32 `(N, *spatial, C)` in [0, 1], `"ratings"` int8 `(N, *spatial, K)` of 1, 0 and
-        -1 (absent, or void there), `"id"` and `"group"` string arrays `(N,)`. Of NIfTI images, whose axes
+        -1 (absent, or void there), `"id"` and `"group"` string arrays `(N,)`. Where all are NIfTI images, whose axes
         stay in the order of the file, also `"affine"` `(N, 4, 4)` and `"spacing"` `(N, axes)` in mm, both of
         the array as it is returned. Of votes, also `"anonymous"` `(N,)`, True.
 
     Raises:
-        DataError: whatever `check` finds, images of several sizes without `size`, or more than the memory.
+        DataError: whatever `check` finds, images of several sizes without `size`, or more than the memory. Every row
+            of what is returned was written.
         ValueError: a `size` or `fit` that is none.
 
     >>> import tempfile
@@ -81,21 +89,51 @@ def load(
     ((2, 8, 8, 1), [[1, 1], [-1, 1]])
     """
     check_size(size, fit)
-    arrays = None
+    if progress:
+        for note in _notes(cases):
+            print(note, file=sys.stderr)
+    arrays, written, misfits = {}, 0, []
     for row, values in enumerate(read_checked(cases, size, fit, progress, one_size=size is None)):
-        if arrays is None:
+        if not row:
             _check_memory(cases, values, progress)
             arrays = {
-                name: np.empty((len(cases), *np.shape(value)), np.asarray(value).dtype)
+                name: np.zeros((len(cases), *np.shape(value)), np.asarray(value).dtype)
                 for name, value in values.items()
             }
-        for name, value in values.items():
-            # a case of another size or without geometry: an error, or left out, at the end
-            if name in arrays and np.shape(value) == arrays[name].shape[1:]:
-                arrays[name][row] = value
-        for name in set(arrays) - set(values):
-            del arrays[name]
-    return arrays | {"id": np.array([case.id for case in cases]), "group": cases.groups}
+        # geometry is that of all images or of none
+        arrays = {name: array for name, array in arrays.items() if name in values or name not in _GEOMETRY}
+        misfits += [f"case {cases[row].id}: {text}" for text in _write(arrays, row, values)]
+        written += 1
+    if misfits:
+        raise DataError.listing(misfits, cases.where)
+    if written != len(cases):
+        raise DataError(f"{cases.where}: {written} of {len(cases)} cases were read")
+    return arrays | {"id": np.array([case.id for case in cases], np.str_), "group": cases.groups}
+
+
+def _write(arrays, row, values):
+    """Writes the values of a case into its row, and returns a sentence for each that does not fit there."""
+    problems = []
+    for name, array in arrays.items():
+        value = np.asarray(values[name]) if name in values else None
+        if value is None or value.shape != array.shape[1:] or value.dtype != array.dtype:
+            have = "none" if value is None else f"{value.dtype} of shape {value.shape}"
+            problems.append(f"{name} is {have}, that of the first case {array.dtype} of shape {array.shape[1:]}")
+        else:
+            array[row] = value
+    problems += [f"has {name}, the first case has none" for name in set(values) - set(arrays) - set(_GEOMETRY)]
+    return problems
+
+
+def _notes(cases):
+    """What is said before a table is read: that groups are not known, and what was left out."""
+    notes = [] if cases.group_note is None else [cases.group_note]
+    if cases.unmatched:
+        notes.append(
+            f"Left out, as it fits no pattern: {shown_list(source.shown(cases.path) for source in cases.unmatched)} "
+            "(all of it in cases.unmatched)."
+        )
+    return notes
 
 
 def from_folder(
@@ -137,22 +175,65 @@ def from_folder(
 
 
 def read_checked(cases, size=None, fit="crop", progress=False, one_size=False):
-    """Yield a dict of the values of each case while none has a problem; at the end raise all problems."""
-    reader, problems = CaseReader(cases), []
+    """Yields a dict of the values of each case while none has a problem; at the end raises all problems.
+
+    The end has to be reached, as by `zip(…, strict=True)`: what several cases do not agree on is known only then.
+    """
+    reader, problems, ranks = CaseReader(cases), [], {}
+    silent = set(range(cases.num_raters))
     for done, case in enumerate(cases, 1):
+        if first_mask(case) is None:
+            problems.append(Problem(NO_MASK, where=f"case {case.id}"))
+            continue
         image, ratings, found = reader.read(case)
-        problems += [f"{source.shown(cases.path)}: {text}" for source, text in found]
-        if not problems:
+        problems += [located(source, problem, cases) for source, problem in found]
+        if image is not None:
+            problems += _answers(case, ratings, silent)
+            ranks.setdefault(image.ndim - 1, []).append((case, image.shape[:-1]))
+        if not problems and len(ranks) == 1:
             yield fitted(reader, case, image, ratings, size, fit)
         if progress:
             print(f"\rreading {done}/{len(cases)}", end="", file=sys.stderr, flush=True)
     if progress:
         print(file=sys.stderr)
-    problems += reader.closing_problems(one_size)
+    problems += _mixed(ranks, cases)
+    problems += reader.closing_problems(one_size and len(ranks) < 2)
+    if silent and cases.whole and not problems:
+        names = ", ".join(cases.raters[rater] for rater in sorted(silent))
+        problems.append(f"rater {names} answered nowhere: each mask is absent, or void in every pixel")
     if not len(cases):
         problems.append("there is no case")
     if problems:
         raise DataError.listing(problems, cases.where)
+
+
+def located(source, problem, cases):
+    """A problem of one file of a case, with the file's name."""
+    where = source.shown(cases.path)
+    return problem.at(where) if isinstance(problem, Problem) else f"{where}: {problem}"
+
+
+def _answers(case, ratings, silent):
+    """Takes who answered out of `silent`; yields the problem of a whole image that nobody rated."""
+    answered = (ratings >= 0).reshape(-1, ratings.shape[-1]).any(axis=0)
+    silent.difference_update(np.flatnonzero(answered).tolist())
+    if not answered.any() and not case.part:
+        yield Problem("no rater rated any pixel: every mask is void everywhere", where=f"case {case.id}")
+
+
+def _mixed(ranks, cases):
+    """A problem for each case that has another number of axes than most: pictures and volumes in one table."""
+    usual = max(ranks.values(), key=len, default=())
+    for rank, found in ranks.items():
+        if found is usual:
+            continue
+        for case, shape in found:
+            sides, most = "x".join(map(str, shape)), "x".join(map(str, usual[0][1]))
+            yield Problem(
+                f"has {rank} axes ({sides}), most images have {len(usual[0][1])} (as {most})",
+                ("keep pictures and volumes in tables of their own, or take .slices() of volumes",),
+                where=case.image.shown(cases.path),
+            )
 
 
 def fitted(reader, case, image, ratings, size, fit):
@@ -183,8 +264,9 @@ def _check_memory(cases, values, progress):
     what = f"{len(cases)} cases of {shape} and {cases.num_raters} raters need {need / 1e9:.3g} GB"
     if need > there:
         raise DataError(
-            f"{what} and the machine has {there / 1e9:.3g} GB: read a part as cases[:10], cases.slices(), a smaller "
-            "size=, or feed them from disk with data.PyDataset(cases, …)"
-        )
+            f"{what} and the machine has {there / 1e9:.3g} GB",
+            "read a part as cases[:10] or cases.slices()", ("give a smaller ", Setting("size")),
+            "feed them from disk with data.PyDataset(cases, …)",
+        )  # fmt: skip
     if progress:
         print(what, file=sys.stderr)

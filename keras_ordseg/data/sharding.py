@@ -1,5 +1,7 @@
 """Batches of one size, and the equal part of each that one of several processes trains on."""
 
+from keras_ordseg._checks import ArgumentError, checked_integer
+
 
 def shard_batches(dataset, batch_size: int, num_shards: int = 1, index: int = 0):
     """Fill up the last batch of each epoch, and take one part of `num_shards` of every batch.
@@ -40,11 +42,11 @@ def shard_batches(dataset, batch_size: int, num_shards: int = 1, index: int = 0)
 
     if not isinstance(dataset, tf.data.Dataset):
         raise TypeError(f"dataset must be a tf.data.Dataset of batches, as data.batches gives it; came {dataset!r}")
-    if not 0 <= index < num_shards or batch_size < 1 or batch_size % num_shards:
-        raise ValueError(
-            "batch_size must be a multiple of num_shards, and index from 0 to num_shards - 1; came "
-            f"batch_size={batch_size}, num_shards={num_shards}, index={index}"
-        )
+    batch_size, num_shards = checked_integer("batch_size", batch_size, 1), checked_integer("num_shards", num_shards, 1)
+    if batch_size % num_shards:
+        raise ArgumentError("batch_size", f"a multiple of num_shards={num_shards}", repr(batch_size))
+    if checked_integer("index", index) >= num_shards:
+        raise ArgumentError("index", f"0 to num_shards - 1 = {num_shards - 1}", repr(index))
     place = _place_of_void(tf, dataset.element_spec)
 
     def part(*batch):

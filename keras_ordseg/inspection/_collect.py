@@ -102,20 +102,20 @@ def _row(case, shape, one, anonymous):
 
 
 def _notes(cases, result, anonymous):
-    notes, count = [], len(cases.unmatched)
-    if count:
-        shown = ", ".join(source.shown(cases.path) for source in cases.unmatched[:3])
-        notes.append(f"Masks of no image: {count}, as {shown}{' …' if count > 3 else ''}")
+    notes = []
+    for title, kept in (("Masks of no image", True), ("Files that were not read, as they fit no pattern", False)):
+        found = [source for source in cases.unmatched if (source.reason == "a mask of no image") == kept]
+        if found:
+            shown = ", ".join(source.shown(cases.path) + ("" if kept else f" ({source.reason})") for source in found[:3])
+            notes.append(f"{title}: {len(found)}, as {shown}{' …' if len(found) > 3 else ''}")
     if result["absent_masks"]:
         notes.append(
             f"Masks that are not there: {result['absent_masks']}. Those raters count as absent (-1) for those images."
         )
     if len(result["sizes"]) > 1:
         notes.append(f"Images of {len(result['sizes'])} sizes: training needs --size, or size= of data.load.")
-    if result["num_groups"] == result["num_images"] > 1:
-        notes.append(
-            "Every image is a group of its own. If images of one patient are among them, say which in index.csv (id, group)."
-        )
+    if cases.group_note:
+        notes.append(cases.group_note)
     if result["images_without_marks"]:
         notes.append(f"Images without a mark of any rater: {result['images_without_marks']}.")
     if anonymous:

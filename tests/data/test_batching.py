@@ -180,10 +180,10 @@ class TestErrors:
         "kwargs, message",
         [
             ({"method": "mean"}, "method must be one of .* came 'mean'"),
-            ({"batch_size": 0}, "batch_size must be 1 or more, came 0"),
-            ({"epochs": 0}, "epochs must be above first_epoch"),
-            ({"epochs": 3, "first_epoch": 3}, "came epochs=3, first_epoch=3"),
-            ({"seed": -1}, "seed 0 or more"),
+            ({"batch_size": 0}, "batch_size: expected a whole number, 1 or more; got 0"),
+            ({"epochs": 0}, "epochs: expected a number above first_epoch=0; got 0"),
+            ({"epochs": 3, "first_epoch": 3}, "above first_epoch=3; got 3"),
+            ({"seed": -1}, "seed: expected a whole number, 0 or more; got -1"),
         ],
     )
     def test_arguments(self, arrays, kwargs, message):

@@ -194,9 +194,9 @@ class TestErrors:
         [
             ({"method": "mean"}, "method must be one of .* came 'mean'"),
             ({"method": 5}, "expected 1 to K=4 raters"),
-            ({"batch_size": 0}, "batch_size must be 1 or more, came 0"),
-            ({"epochs": 2, "first_epoch": 2}, "came epochs=2, first_epoch=2"),
-            ({"seed": -1}, "seed and ahead 0 or more"),
+            ({"batch_size": 0}, "batch_size: expected a whole number, 1 or more; got 0"),
+            ({"epochs": 2, "first_epoch": 2}, "above first_epoch=2; got 2"),
+            ({"seed": -1}, "seed: expected a whole number, 0 or more; got -1"),
             ({"fit": "stretch"}, "fit must be one of"),
         ],
     )

@@ -105,13 +105,13 @@ class TestVotes:
             "b_votes.png: the mask has 5x4 pixels, its image b_image.png has 5x6",
         ]
         for options in ({"votes": "*_votes.png"}, {"num_raters": 4}):
-            with pytest.raises(ValueError, match="votes and num_raters go together"):
+            with pytest.raises(ValueError, match="num_raters: expected a number with votes"):
                 data.cases(path, **options)
-        with pytest.raises(ValueError, match="raters cannot be chosen"):
+        with pytest.raises(ValueError, match="raters: expected none where only the raters' votes are known"):
             data.cases(path, votes="*_votes.png", num_raters=4, raters=["1"])
-        with pytest.raises(ValueError, match="num_raters must be 1 or more, came 0"):
+        with pytest.raises(ValueError, match="num_raters: expected 1 or more; got 0"):
             data.cases(path, votes="*_votes.png", num_raters=0)
-        with pytest.raises(ValueError, match='votes must be a pattern with "\\*"'):
+        with pytest.raises(ValueError, match='votes: expected a pattern with "\\*"'):
             data.cases(path, votes="*_{r}.png", num_raters=4)
 
 
@@ -208,7 +208,7 @@ class TestVolumes:
         data.load(cases, progress=True)
         assert capsys.readouterr().err.startswith("1 cases of 6x4x5x1 and 1 raters need 6e-07 GB\n")
         monkeypatch.setattr("os.sysconf", lambda name: 20)
-        with pytest.raises(data.DataError, match=r"need 6e-07 GB and the machine has 4e-07 GB: .*data.PyDataset"):
+        with pytest.raises(data.DataError, match=r"need 6e-07 GB and the machine has 4e-07 GB; read .*data.PyDataset"):
             data.load(cases)
 
 

@@ -62,13 +62,13 @@ def test_every_part_gets_a_group():
 @pytest.mark.parametrize(
     "groups, fractions, message",
     [
-        (["a", "a", "b"], (0.7, 0.15, 0.15), "3 parts need at least 3 groups, came 2 .a, b."),
-        (["a", "b"], (0.5, -0.5), "fractions must be positive"),
-        (["a", "b"], (0.7, 0.7), "at most 1 in sum, came .0.7, 0.7."),
-        (["a", "b"], (0.0, 1.0), "fractions must be positive"),
-        (["a", "b"], (), "fractions must be positive"),
-        (["a", "b"], (np.nan, 0.5), "fractions must be positive"),
-        ([["a", "b"]], (0.5, 0.5), "groups must be one name for each image"),
+        (["a", "a", "b"], (0.7, 0.15, 0.15), "groups: expected at least 3 groups for 3 parts; got 2 .a, b."),
+        (["a", "b"], (0.5, -0.5), "fractions: expected positive numbers"),
+        (["a", "b"], (0.7, 0.7), "at most 1 in sum; got .0.7, 0.7."),
+        (["a", "b"], (0.0, 1.0), "fractions: expected positive numbers"),
+        (["a", "b"], (), "fractions: expected positive numbers"),
+        (["a", "b"], (np.nan, 0.5), "fractions: expected positive numbers"),
+        ([["a", "b"]], (0.5, 0.5), "groups: expected one name for each image"),
     ],
 )
 def test_errors(groups, fractions, message):

@@ -65,10 +65,10 @@ class TestPatternsInsideFiles:
     @pytest.mark.parametrize(
         "image, ratings, message",
         [
-            ("*.npy[1:2]", "*_{r}.png", "row and channel must be numbers"),
+            ("*.npy[1:2]", "*_{r}.png", "image: expected numbers, .* as row and channel"),
             ("*.npy[1, 2]", "*_{r}.png", r"an index must be \[row\], \[..., channel\]"),
-            ("*.npy[*]", "*_{r}.png", "is either in the file's name or an index"),
-            ("../*.npy", "*_{r}.png", "image must be a pattern inside the folder"),
+            ("*.npy[*]", "*_{r}.png", "either in the file's name or as an index"),
+            ("../*.npy", "*_{r}.png", "image: expected a pattern inside the folder"),
         ],
     )
     def test_bad_patterns(self, tmp_path, image, ratings, message):
@@ -158,7 +158,7 @@ class TestCsv:
         [
             ("", data.DataError, "there are no rows"),
             ("case,image\nx,a.png\n", data.DataError, r"no column 'id' \(columns: case, image\)"),
-            ("id,image,votes\nx,a_image.png,a_rater1.png\n", ValueError, "'votes' and num_raters go together"),
+            ("id,image,votes\nx,a_image.png,a_rater1.png\n", ValueError, "num_raters: expected a number with a column"),
             ("id,image,ratings\nx,a_image.png,/a{r}\n", data.DataError, "inside the table's folder"),
         ],
     )
@@ -168,7 +168,7 @@ class TestCsv:
 
     def test_bad_arguments(self, panel):
         path = self.write(panel, "id,image,rater1\nx,a_image.png,a_rater1.png\n")
-        with pytest.raises(ValueError, match="patterns in a folder; a CSV or rows have columns"):
+        with pytest.raises(ValueError, match="image: expected a pattern for a folder alone"):
             data.cases(path, image="*.png")
         with pytest.raises(data.DataError, match="no mask of rater 7; raters are 1"):
             data.cases(path, raters=["7"])
@@ -187,7 +187,7 @@ def test_rows(panel):
     assert cases[1].metadata == {"age": 61}
     assert Path(cases[0].image) == panel / "a_image.png"
     assert data.load(cases)["id"].tolist() == ["7", "8"]
-    with pytest.raises(ValueError, match="rows must be dicts"):
+    with pytest.raises(ValueError, match="source: expected rows that are dicts"):
         data.cases([("a", "b")])
     with pytest.raises(data.DataError, match=r"1 problem in the rows:\n  row 1 \(7\): image .* is not there"):
         data.cases([rows[0] | {"image": "x.png"}])
@@ -254,11 +254,11 @@ class TestParts:
         cases, _ = volumes
         with pytest.raises(data.DataError, match="v_rater0.npy: has shape 4x5x3, smaller than patches of 4x4x4"):
             cases.patches(4)
-        with pytest.raises(ValueError, match="size must be above overlap"):
+        with pytest.raises(ValueError, match="overlap: expected 0 or more pixels, and fewer than size"):
             cases.patches(2, overlap=2)
-        with pytest.raises(ValueError, match="size must be a number of pixels, or 3"):
+        with pytest.raises(ValueError, match="size: expected a number of pixels, or 3"):
             cases.patches((2, 2))
-        with pytest.raises(ValueError, match="axis must be from -3 to 2 for volumes, came 3"):
+        with pytest.raises(ValueError, match="axis: expected -3 to 2 for volumes of 3 axes; got 3"):
             cases.slices(3)
         with pytest.raises(ValueError, match="are parts already"):
             cases.slices().patches(2)

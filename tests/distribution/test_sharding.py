@@ -94,7 +94,7 @@ def test_what_cannot_be_void_is_refused():
     with pytest.raises(ValueError, match="dataset must be in batches"):
         data.shard_batches(data.from_arrays(made), BATCH)
     for size, count, index in ((4, 3, 0), (4, 2, 2), (0, 1, 0), (4, 2, -1)):
-        with pytest.raises(ValueError, match="batch_size must be a multiple of num_shards"):
+        with pytest.raises(ValueError, match="(batch_size|index): expected"):
             data.shard_batches(votes, size, count, index)
 
 
