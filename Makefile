@@ -58,7 +58,7 @@ $(LIGHT)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(LIGHT)
 	$(LIGHT)/bin/python -m pip install --quiet --upgrade pip
 	$(LIGHT)/bin/python -m pip install --quiet $(TORCH)
-	$(LIGHT)/bin/python -m pip install --quiet "keras>=3.15" jax scipy pillow matplotlib jinja2 pyyaml pytest pytest-xdist hypothesis \
+	$(LIGHT)/bin/python -m pip install --quiet "keras>=3.15" jax scipy pillow tifffile matplotlib jinja2 pyyaml pytest pytest-xdist hypothesis \
 	  scikit-learn SimpleITK coral-pytorch dlordinal monai
 	$(LIGHT)/bin/python -m pip install --quiet --no-deps -e .
 	@touch $@

@@ -17,7 +17,7 @@ def add(commands):
     )
     add = predict.add_argument
     add("--model", required=True, help="a folder that export wrote, a version of it, a .keras file, http://… or grpc://…")
-    where = "a folder (less its *_rater* masks), a pattern in quotes, or files"
+    where = "a folder (less the masks and maps beside its images), a pattern in quotes, or files"
     add("--images", required=True, nargs="+", metavar="PATH", help=where)
     add("--output", required=True, metavar="FOLDER", help="of the results")
     add("--window", type=window, metavar="LO,HI", help="values of the images that become 0 and 1, or 1%%,99%%")
@@ -36,10 +36,11 @@ def add(commands):
 
 
 def _run(arguments) -> int:
+    import warnings
     from pathlib import Path
 
     from keras_ordseg import serving
-    from keras_ordseg.serving._predict_images import rating_files
+    from keras_ordseg.serving._predict_images import mask_files, rating_files
 
     names = ("overlap", "axis", "batch_size", "spacing", "review_threshold", "overwrite", "window")
     given = {name: getattr(arguments, name) for name in names}
@@ -51,7 +52,10 @@ def _run(arguments) -> int:
         given["quorum"] = [int(q) if q.isdecimal() else q for q in arguments.quorum]
         if "://" in model:
             model = serving.Client(model, arguments.served_model, arguments.served_version, arguments.timeout)
-        rows = serving.predict_files(model, images, arguments.output, progress=sys.stderr.isatty(), **given)
+        others = mask_files(images)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="images: .* left out")  # said below
+            rows = serving.predict_files(model, images, arguments.output, progress=sys.stderr.isatty(), **given)
     except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
         print(f"keras-ordseg: {re.sub('^output:', '--output:', str(error))}", file=sys.stderr)
         return 2
@@ -62,5 +66,8 @@ def _run(arguments) -> int:
     print(f"{len(rows) - len(failed)} of {len(rows)} images predicted, {review} to look at again")
     if masks := len(rating_files(images)):
         print(f"Left out: {masks} files of raters, *_rater* beside *_image (a pattern in quotes takes any)")
+    if others:
+        names = ", ".join(file.name for file in others)
+        print(f"Left out: {names} (masks and maps beside their image; a pattern in quotes takes any)")
     print(f"Summary: {Path(arguments.output) / 'summary.csv'}")
     return 1 if failed else 0

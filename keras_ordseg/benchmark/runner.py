@@ -20,7 +20,7 @@ from keras_ordseg.benchmark.preparation import Fold, Prepared, prepare
 from keras_ordseg.benchmark.settings import Settings
 from keras_ordseg.benchmark.summary import summarize
 from keras_ordseg.metrics import MultiRaterBrier
-from keras_ordseg.models import small_backbone
+from keras_ordseg.models import describe_images, small_backbone
 
 
 class TrainingError(RuntimeError):
@@ -153,6 +153,9 @@ def build_model(method, seed, settings, images: Fold):
     }
     seen = method.training_arrays(images.train)["ratings"]  # the prior of levels is that of the panel
     model = method.build(network, data.level_frequencies(images.train["ratings"]), data.mean_vote(seen))
+    if settings.data is not None and (settings.size is not None or settings.window is not None):
+        fit = None if settings.size is None else settings.fit
+        describe_images(model, size=settings.size, fit=fit, window=settings.window)
     steps = data.steps_per_epoch(images.train, settings.batch_size)
     schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps * settings.epochs)
     model.compile(keras.optimizers.Adam(schedule), method.loss(), metrics=[MultiRaterBrier(name="brier")])

@@ -3,11 +3,11 @@
 import numpy as np
 from scipy import optimize
 
-_LIMIT, _BINS = 12.0, 96  # logits beyond the limit share the outermost bins; 0.25 wide
+_LIMIT, _BINS = 12.0, 96  # logits beyond the limit share the outermost bins
 
 
 def isotonic_curve(score, target, weight):
-    """Isotonic regression of targets in [0, 1] on predicted probabilities, on bins of equal width in the logit.
+    """Isotonic regression of targets in [0, 1] on predicted probabilities, on bins of equal width over the logits' range.
 
     Args:
         score: Predicted logits `(pixels,)`.
@@ -18,7 +18,8 @@ def isotonic_curve(score, target, weight):
         `(predicted, observed)`: lists, predicted rising, observed not falling.
     """
     score = np.clip(np.asarray(score, "float64"), -40, 40)
-    place = np.clip(((score + _LIMIT) / (2 * _LIMIT) * _BINS).astype(int), 0, _BINS - 1)
+    low, high = np.clip([score.min(), score.max()], -_LIMIT, _LIMIT)
+    place = np.clip(((score - low) / ((high - low) or 1.0) * _BINS).astype(int), 0, _BINS - 1)
     total = np.bincount(place, weight, _BINS)
     used = total > 0
     predicted = np.bincount(place, weight / (1 + np.exp(-score)), _BINS)[used] / total[used]

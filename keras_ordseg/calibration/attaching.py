@@ -3,6 +3,7 @@
 import keras
 
 from keras_ordseg.models._outputs import logit_outputs
+from keras_ordseg.models._structures import StructuredModel
 
 
 def attach(model, calibrator, name=None):
@@ -44,7 +45,7 @@ def attach(model, calibrator, name=None):
     found = model(image)
     found = found if isinstance(found, dict) else {None: found}
     found = {structure: given[structure](x) if structure in given else x for structure, x in found.items()}
-    return keras.Model(image, found.get(None, found), name=name or f"{model.name}_calibrated")
+    return StructuredModel(image, found.get(None, found), name=name or f"{model.name}_calibrated")
 
 
 def _names(by_structure):

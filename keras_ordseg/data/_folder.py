@@ -73,7 +73,7 @@ def _entries(folders, part, problems, want_files):
             here = f"{name}/{nfc(entry.name)}" if name else nfc(entry.name)
             if entry.name.startswith(".") or not fits(nfc(entry.name)):
                 continue
-            if is_broken_link(Path(entry.path)):
+            if entry.is_symlink() and not os.path.exists(entry.path):
                 problems[here] = LINK
             elif entry.is_file() if want_files else entry.is_dir():
                 yield here, folder / entry.name
@@ -90,13 +90,17 @@ def leftovers(root: Path, used: set[Path], reason_of) -> list[Unmatched]:
     A folder of which nothing is used is one entry where it holds many files, or is hidden or a link.
     """
     found, folders = [], [root]
-    busy = {folder for file in used for folder in file.parents}
+    names = {}
+    for file in used:
+        names.setdefault(file.parent, set()).add(file.name)
+    busy = set(names).union(*(folder.parents for folder in names))
     while folders:
         folder = folders.pop()
+        known = names.get(folder, ())
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-            file = folder / entry.name
-            if file in used:
+            if entry.name in known:
                 continue
+            file = folder / entry.name
             if not entry.is_dir():
                 found.append(Unmatched(file, reason=_reason(file) or reason_of(file)))
             elif file in busy:

@@ -1,5 +1,6 @@
 """Which group (patient) each case belongs to: as given, by the folder's `index.csv`, or not known."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -42,7 +43,8 @@ def given_groups(ids, groups):
 
 def index_file(root):
     """The folder's `index.csv`, whatever its capitals, or None."""
-    found = [file for file in sorted(root.iterdir()) if file.name.casefold() == "index.csv" and not file.is_dir()]
+    names = sorted(name for name in os.listdir(root) if name.casefold() == "index.csv")
+    found = [root / name for name in names if not (root / name).is_dir()]
     if len(found) > 1:
         raise DataError(f"{root}: holds {' and '.join(file.name for file in found)}", "keep one of them")
     return found[0] if found else None

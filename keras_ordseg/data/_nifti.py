@@ -1,8 +1,11 @@
 """NIfTI volumes: values in the order of the file, with their affine and the spacing of their voxels."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from keras_ordseg.data._errors import DataError, checked_numbers, checked_volume
+from keras_ordseg.data._grids import checked_grid
 
 _DEFLATE = 1032  # no deflate stream unpacks to more than this many times its size
 
@@ -19,7 +22,7 @@ def datasets(file):
 def shape(file, dataset=""):
     """`(X, Y, Z)` or `(X, Y, Z, channels)`; a third axis of 1 is left out, as a single slice has it."""
     full = _opened(file, dataset).shape
-    return full[:2] + full[3:] if _flat(full) else full
+    return tuple(side for axis, side in enumerate(full) if axis not in _dropped(full))
 
 
 def read(file, dataset="", index=()):
@@ -33,54 +36,45 @@ def read(file, dataset="", index=()):
         values = np.asanyarray(image.dataobj)
     except Exception as error:  # gzip, zlib and nibabel each raise their own for broken files
         raise DataError(f"cannot be read ({error}); the file is damaged or cut short") from None
-    return (values[:, :, 0] if _flat(image.shape) else values)[index]
+    return values.squeeze(_dropped(image.shape))[index]
 
 
 def geometry(file):
-    """The affine `(4, 4)` from voxel to world, and the spacing of the first three axes."""
+    """The `Grid` of the first three axes.
+
+    Raises:
+        DataError: an affine that no voxels can lie on.
+    """
     image = _opened(file, "")
     zooms = [float(zoom) for zoom in image.header.get_zooms()[:3]]
-    return np.asarray(image.affine, np.float64), np.array(zooms + [1.0] * (3 - len(zooms)))
+    grid = checked_grid(image.affine, np.array(zooms + [1.0] * (3 - len(zooms))), image.shape)
+    return replace(grid, other=_other(image, grid))
 
 
-def compare(image, mask):
-    """Why a mask does not lie on its image, or None; both as `geometry` gives them."""
-    (one, spacing), (other, mask_spacing) = image, mask
-    tolerance = 1e-3 * spacing.min()
-    if np.allclose(one, other, rtol=0, atol=tolerance):
+def _other(image, grid):
+    """The affine of the qform where it is coded beside the sform and disagrees, or None."""
+    if not hasattr(image, "get_qform"):
         return None
-    import nibabel
-
-    codes = ["".join(nibabel.aff2axcodes(affine)) for affine in (other, one)]
-    if codes[0] != codes[1]:
-        what = f"its axes point {codes[0]}, those of its image {codes[1]}"
-    elif not np.allclose(spacing, mask_spacing, rtol=0, atol=tolerance):
-        what = f"its voxels are {_sides(mask_spacing)}, those of its image {_sides(spacing)}"
-    else:
-        what = f"it lies elsewhere: origin {_triple(other[:3, 3])}, that of its image {_triple(one[:3, 3])}"
-    return f"another affine than its image: {what}; resample the mask to the image, or mend its header"
+    try:
+        qform, code = image.get_qform(coded=True)
+        ours = code and image.get_sform(coded=True)[1]
+    except Exception:  # nibabel on quaternions that are none
+        return None
+    return qform if ours and not grid.apart(qform) <= grid.limit else None
 
 
-def _triple(numbers):
-    return "(" + ", ".join(f"{number:g}" for number in numbers) + ")"
-
-
-def _sides(numbers):
-    return "x".join(f"{number:.4g}" for number in numbers)
-
-
-def _flat(full):
-    return len(full) > 2 and full[2] == 1
+def _dropped(full):
+    """The axes of 1 that are left out: the third, and the fourth (time) before channels."""
+    return tuple(axis for axis in (2, 3) if (axis == 2 or len(full) == 5) and len(full) > axis and full[axis] == 1)
 
 
 def _full_index(index, full):
-    """`index` of the array without its third axis of 1, for the array with it."""
-    if not _flat(full):
-        return index
-    taken = len(index) - 1  # but for the ellipsis
+    """`index` of the array without some axes of 1, for the array with them."""
+    dropped = _dropped(full)
     at = index.index(...)
-    index = index[:at] + (slice(None),) * (len(full) - 1 - taken) + index[at + 1 :]
-    return index[:2] + (0,) + index[2:]
+    missing = len(full) - len(dropped) - (len(index) - 1)
+    index = iter(index[:at] + (slice(None),) * missing + index[at + 1 :])
+    return tuple(0 if axis in dropped else next(index) for axis in range(len(full)))
 
 
 def _opened(file, dataset):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_ordseg.data import _hdf5, _images, _nifti, _npy
+from keras_ordseg.data._errors import DataError
 
 _FORMATS = {".npy": _npy, ".npz": _npy, ".h5": _hdf5, ".hdf5": _hdf5, ".nii": _nifti, ".nii.gz": _nifti}
 _ADDRESS = re.compile(r"(?P<file>.+?)(?:::(?P<dataset>[^\[\]]+))?(?:\[(?P<index>[^\[\]/]*)\])?")
@@ -47,19 +48,54 @@ class Source:
 
     def shape(self) -> tuple[int, ...]:
         """The shape after row and channel are taken, without reading values."""
-        shape = self.format.shape(self.file, self.dataset)
+        return self.taken(self.format.shape(self.file, self.dataset))
+
+    def taken(self, shape) -> tuple[int, ...]:
+        """The same, from the shape of the whole file."""
         return shape[self.row is not None : len(shape) - (self.channel is not None)]
 
     def mask_shape(self) -> tuple[int, ...]:
         """The spatial axes of a mask."""
-        shape = self.shape()
-        return shape[:2] if self.format is _images else shape
+        return self.mask_axes(self.shape())
+
+    def mask_axes(self, shape) -> tuple[int, ...]:
+        """The same, from the shape that is taken: from the third on, a last axis of 1 is none of them."""
+        if self.format is _images:
+            return shape[:2]
+        while len(shape) > 2 and shape[-1] == 1:
+            shape = shape[:-1]
+        return shape
+
+    @property
+    def order(self) -> str:
+        """The order in which the format lists its axes, "" where a file may have either."""
+        return {_images: "rows first (y, x)", _nifti: "x first (x, y)"}.get(self.format, "")
+
+    def check_index(self, shape) -> None:
+        """Refuse a row or channel that a file of this shape does not have.
+
+        Raises:
+            DataError: how many there are.
+        """
+        if self.row is not None and self.format is _images:
+            raise DataError(f"is a picture and no stack: [{self.row}] cannot be taken of it")
+        for what, index, axis in (("row", self.row, 0), ("channel", self.channel, -1)):
+            if index is not None and (not shape or index >= shape[axis]):
+                have = f"{shape[axis]}, 0 to {shape[axis] - 1}" if shape else "none"
+                raise DataError(f"has no {what} {index}; there are {have} (its shape is {sides(shape)})")
+        if self.row is not None and self.channel is not None and len(shape) < 2:
+            raise DataError(f"has shape {sides(shape)}, too few axes for a row and a channel")
 
     def index(self, part=()):
         """What to take of the whole array for `part` of its spatial axes."""
         row = () if self.row is None else (self.row,)
         channel = () if self.channel is None else (self.channel,)
         return (*row, *part, ..., *channel)
+
+
+def sides(shape) -> str:
+    """A shape as messages show it, in the file's order of axes."""
+    return "x".join(map(str, shape))
 
 
 def address(file, dataset="", row=None, channel=None):

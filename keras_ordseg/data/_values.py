@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_ordseg._checks import ArgumentError, Setting
 from keras_ordseg.data._errors import DataError
+from keras_ordseg.data._numbers import ROUNDING, integers, number, same, shown
 
 _SCALED = {"b": 1, "uint8": 255, "uint16": 65535}
 
@@ -19,14 +21,31 @@ class Reading:
     num_raters: int | None = None  # of votes; None where each rater has masks
 
 
+@dataclass(frozen=True)
+class Found:
+    """What the numbers of a mask are, for the judgement of all masks of a rater."""
+
+    marks: tuple = ()  # the labels that are there, or the one value that is not 0
+    others: tuple = ()  # what else is there but 0 and voids
+    minus: bool = False  # whether -1 is there
+
+
 def checked_reading(label, void, window, num_raters):
     """A `Reading` of the arguments of `cases`.
 
     Raises:
         ValueError: an argument that is none, named.
     """
+    given = repr(label)
     label = None if label is None else _integers("label", label)
     void = () if void is None else _integers("void", void)
+    if label is not None and num_raters is not None:
+        raise ArgumentError("label", "no label with votes, whose numbers are counts", given, "leave it out")
+    if label is not None and -1 in label:
+        expected = "values other than -1, which means that the rater did not rate"
+        raise ArgumentError("label", expected, given, "store marks as 1")
+    if num_raters is not None and (counts := [value for value in void if 0 <= value <= num_raters]):
+        raise ArgumentError("void", f"with votes values that are no counts of 0 to {num_raters}", repr(counts))
     if label is not None and (both := set(label) & set(void)):
         raise ValueError(f"label and void must differ, both hold {sorted(both)}")
     if window is not None:
@@ -65,63 +84,89 @@ def to_image(values, ends=None):
     if scale := _SCALED.get("b" if kind.kind == "b" else kind.name):
         return values / np.float32(scale)
     low, high = values.min(), values.max()
-    if kind.kind == "f" and low >= 0 and high <= 1:
-        return values.astype(np.float32)
+    if kind.kind == "f" and low >= -ROUNDING and high <= 1 + ROUNDING:
+        return np.clip(values, 0, 1).astype(np.float32)
     raise DataError(
-        f"the {'float' if kind.kind == 'f' else kind.name} image spans [{low:g}, {high:g}] where [0, 1] is "
+        f"the {'float' if kind.kind == 'f' else kind.name} image spans [{number(low)}, {number(high)}] where [0, 1] is "
         "expected; scale it, or give window=(lo, hi), as (-1000, 400) for the lung in CT or "
         '("1%", "99%") for MR'
     )
 
 
 def to_mask(values, reading):
-    """Stored numbers as int8 of 1, 0 and -1, and which numbers were marks.
+    """Stored numbers as int8 of 1, 0 and -1, and what they were.
+
+    Returns:
+        The mask, and a `Found`.
 
     Raises:
         DataError: what is wrong with the values.
     """
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise DataError("the mask has values that are not finite")
-    unrated = _any_of(values, (-1, *reading.void) if values.dtype.kind in "if" else reading.void)
-    if reading.label is not None:
-        marked = _any_of(values, reading.label)
-        found = [label for label in reading.label if len(reading.label) == 1 or (values == label).any()]
-        found = found if marked.any() else []
-    else:
-        marked = (values != 0) & ~unrated
-        there = values[marked]
-        found = there[:1].tolist()
-        if found and (there != found[0]).any():
-            raise DataError(
-                f"not a binary mask: it holds {shown(values)} where 0 and one other are expected; "
-                "say which is the mark with label=, or threshold it; save masks as PNG (JPEG blurs them)"
-            )
+    stored, values = values, integers(values)
+    minus = values == -1 if values.dtype.kind in "if" else np.zeros(values.shape, bool)
+    unrated = minus | _any_of(values, reading.void)
+    marked = _labelled(values, reading.label) if reading.label is not None else _marked(stored, values, unrated)
     result = marked.astype(np.int8)
     result[unrated] = -1
-    return result, found
+    if reading.label is None:
+        return result, Found(tuple(values[marked][:1]), (), bool(minus.any()))
+    there = set(np.unique(values))
+    others = there - {0, -1, *reading.label, *reading.void}
+    return result, Found(tuple(v for v in reading.label if v in there), tuple(sorted(others)), bool(minus.any()))
 
 
-def to_slots(votes, num_raters):
+def to_slots(votes, num_raters, void=()):
     """Votes `(*spatial,)` as int8 `(*spatial, K)`: the first `v` of K nameless slots are marked.
 
     Raises:
         DataError: numbers that are no votes.
     """
-    whole = votes.dtype.kind in "bui" or (np.isfinite(votes).all() and (votes == np.round(votes)).all())
-    if not whole or votes.max() > num_raters or votes.min() < -1:
+    values = integers(votes)
+    unrated = _any_of(values, (-1, *void) if values.dtype.kind in "if" else void)
+    values = np.where(unrated, 0, values)
+    if not (np.isfinite(values) & (values >= 0) & (values <= num_raters) & (values == np.round(values))).all():
+        wrong = np.unique(values[~((values >= 0) & (values <= num_raters))])
+        remedies = []
+        if len(wrong) == 1 and wrong[0] == np.rint(wrong[0]):
+            text = number(wrong[0])
+            remedies = [(f"if {text} means that nobody rated, give ", Setting("void", text, text))]
         raise DataError(
-            f"no votes: it holds {shown(votes)} where the integers 0 to num_raters={num_raters} are expected"
+            f"no votes: it holds {shown(votes)} where the integers 0 to num_raters={num_raters} are expected", *remedies
         )
-    slots = (np.arange(num_raters) < votes.astype(np.int64)[..., None]).astype(np.int8)
-    slots[votes.astype(np.int64) < 0] = -1
+    slots = (np.arange(num_raters) < values.astype(np.int64)[..., None]).astype(np.int8)
+    slots[unrated] = -1
     return slots
 
 
-def shown(values):
-    """How many values there are, and the first six of them."""
-    there = np.unique(values)
-    listed = ", ".join(f"{value:g}" for value in there[:6]) + (", …" if len(there) > 6 else "")
-    return f"{len(there)} values ({listed})"
+def _labelled(values, label):
+    """Where an integer mask has one of the labels."""
+    if values.dtype.kind == "f" and (values != np.rint(values)).any():
+        raise DataError(
+            f"no label map: it holds {shown(values)} where integers are expected",
+            "save the labels as integers, without interpolation",
+        )
+    return _any_of(values, label)
+
+
+def _marked(stored, values, unrated):
+    """Where a mask without a label has its one value that is not 0."""
+    marked = (values != 0) & ~unrated
+    there = values[marked]
+    if there.size and not same(there, there[0]).all():
+        raise DataError(
+            f"not a binary mask: it holds {shown(stored)} where 0 and one other are expected; "
+            "say which is the mark with label=, or threshold it; save masks as PNG (JPEG blurs them)"
+        )
+    if there.size and there[0] < 0:
+        raise DataError(
+            f"it is marked by {number(there[0])}, and -1 alone is a negative number with a meaning (did not rate)",
+            ("say what it means with ", Setting("label"), " or ", Setting("void")),
+        )
+    if not there.size and (near := stored[(stored != 0) & ~unrated]).size:
+        raise DataError(f"its largest number {number(np.abs(near).max())} is a rounding of 0; threshold it")
+    return marked
 
 
 def _any_of(values, wanted):

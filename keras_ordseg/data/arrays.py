@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from keras_ordseg.data._errors import DataError
+from keras_ordseg.data._numbers import number
 
 
 def check_arrays(arrays: Mapping[str, np.ndarray]) -> None:
@@ -58,7 +59,7 @@ def case_problems(image, ratings):
         problems.append(f"the image has {bad} values that are not finite (NaN or infinite)")
     elif image.min() < 0 or image.max() > 1:
         problems.append(
-            f"the image spans [{image.min():g}, {image.max():g}] where [0, 1] is expected; scale it to that"
+            f"the image spans [{number(image.min())}, {number(image.max())}] where [0, 1] is expected; scale it to that"
         )
     low, high = ratings.min(), ratings.max()
     if low < -1 or high > 1:

@@ -6,6 +6,7 @@ Prepared and packed datasets name these classes in their `features.json`, so the
 import numpy as np
 import tensorflow_datasets as tfds
 
+from keras_ordseg._checks import ArgumentError
 from keras_ordseg.data._bits import answers, from_planes, plane_dtype, to_planes
 
 _ENCODINGS = ("bytes", "zlib", "jpeg")
@@ -57,6 +58,10 @@ class UnitImage(tfds.features.FeatureConnector):
             image = np.asarray(image)
             if self._scale and image.dtype.kind == "f":
                 image = np.rint(image * image.dtype.type(self._scale))
+            if self._scale and image.size and not (image.min() >= 0 and image.max() <= self._scale):
+                raise ArgumentError(
+                    "image", f"floats in [0, 1], or integers of 0 to {self._scale}", "values outside or not finite"
+                )
             image = image.astype(self._stored)
         return self._inner.encode_example(image)
 
@@ -134,6 +139,9 @@ class Ratings(tfds.features.FeatureConnector):
         ratings = np.asarray(ratings)
         if ratings.shape[-1] != self.num_raters:
             raise ValueError(f"ratings must have {self.num_raters} raters, came shape {ratings.shape}")
+        if ratings.size and not (ratings.min() >= -1 and ratings.max() <= 1):
+            got = f"{ratings.min()} to {ratings.max()}"
+            raise ArgumentError("ratings", "1 (marked), 0 (not marked) and -1 (did not rate)", got)
         return self._inner.encode_example(to_planes(ratings))
 
     def decode_example(self, example):

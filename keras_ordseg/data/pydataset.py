@@ -14,7 +14,7 @@ from keras_ordseg.data._sizes import check_size
 from keras_ordseg.data._targets import check_method, fit_weights, warn_of
 from keras_ordseg.data.arrays import case_problems, check_arrays, take
 from keras_ordseg.data.batching import check_panel, checked_epochs, plan, steps_per_epoch
-from keras_ordseg.data.readers import fitted, located, read_checked
+from keras_ordseg.data.readers import fitted, read_checked
 from keras_ordseg.data.table import Cases
 from keras_ordseg.raters._rules import ESTIMATED, present_raters
 
@@ -146,7 +146,8 @@ class PyDataset(keras.utils.PyDataset):
         for case in cases:
             image, ratings, problems = reader.read(case)
             if problems:
-                raise DataError.listing([located(*problem, cases) for problem in problems], cases.where)
+                named = [problem.at(source.shown(cases.path)) for source, problem in problems]
+                raise DataError.listing(named, cases.where)
             values = fitted(reader, case, image, ratings, self.size, self.fit)
             read.append((values["image"], values["ratings"]))
         images, ratings = zip(*read, strict=True)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -174,10 +175,11 @@ def from_folder(
     return from_arrays(load(cases(path, image, ratings, **reading), size, fit, progress))
 
 
-def read_checked(cases, size=None, fit="crop", progress=False, one_size=False):
+def read_checked(cases, size=None, fit="crop", progress=False, one_size=False, remarks=None):
     """Yields a dict of the values of each case while none has a problem; at the end raises all problems.
 
     The end has to be reached, as by `zip(…, strict=True)`: what several cases do not agree on is known only then.
+    What is suspicious and may be right is warned of, or added to the list `remarks`.
     """
     reader, problems, ranks = CaseReader(cases), [], {}
     silent = set(range(cases.num_raters))
@@ -186,7 +188,7 @@ def read_checked(cases, size=None, fit="crop", progress=False, one_size=False):
             problems.append(Problem(NO_MASK, where=f"case {case.id}"))
             continue
         image, ratings, found = reader.read(case)
-        problems += [located(source, problem, cases) for source, problem in found]
+        problems += [problem.at(source.shown(cases.path)) for source, problem in found]
         if image is not None:
             problems += _answers(case, ratings, silent)
             ranks.setdefault(image.ndim - 1, []).append((case, image.shape[:-1]))
@@ -205,12 +207,11 @@ def read_checked(cases, size=None, fit="crop", progress=False, one_size=False):
         problems.append("there is no case")
     if problems:
         raise DataError.listing(problems, cases.where)
-
-
-def located(source, problem, cases):
-    """A problem of one file of a case, with the file's name."""
-    where = source.shown(cases.path)
-    return problem.at(where) if isinstance(problem, Problem) else f"{where}: {problem}"
+    for remark in reader.remarks():
+        if remarks is None:
+            warnings.warn(f"{cases.where}: {remark}", stacklevel=3)
+        else:
+            remarks.append(remark)
 
 
 def _answers(case, ratings, silent):

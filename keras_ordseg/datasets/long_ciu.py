@@ -9,7 +9,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from keras_ordseg.data import DataError, _nifti
-from keras_ordseg.data._values import Reading, shown, to_image, to_mask
+from keras_ordseg.data._grids import compare
+from keras_ordseg.data._numbers import shown
+from keras_ordseg.data._values import Reading, to_image, to_mask
 from keras_ordseg.data.features import UnitImage
 from keras_ordseg.datasets._base import MultiRaterBuilder, manual_folder, stacked
 
@@ -113,7 +115,7 @@ directory:
         for name in masks:
             if volumes[name].shape != volumes[image].shape:
                 problems.append(f"{name}: has shape {volumes[name].shape}, its image {volumes[image].shape}")
-            elif text := _nifti.compare(geometry[image], geometry[name]):
+            elif text := compare(geometry[image], geometry[name]):
                 problems.append(f"{name}: {text}")
         depth = volumes[image].shape[2]
         for name, numbers in splits.items():

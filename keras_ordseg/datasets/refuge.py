@@ -6,7 +6,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from keras_ordseg.data import DataError, _images
-from keras_ordseg.data._values import Reading, shown, to_mask
+from keras_ordseg.data._numbers import shown
+from keras_ordseg.data._values import Reading, to_mask
 from keras_ordseg.data.features import UnitImage
 from keras_ordseg.datasets._base import (
     MultiRaterBuilder,

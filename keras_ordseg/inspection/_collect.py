@@ -11,6 +11,7 @@ from keras_ordseg.raters.statistics import image_counts, summarise
 
 _BY_RATER = ("images", "marked", "volume", "sensitivity", "specificity", "volume_ratio")
 _OVERALL = ("fleiss_kappa", "krippendorff_alpha", "pairwise_dice", "disputed", "disputed_of_marked")
+_NARROW = 0.2  # of [0, 1]: 12 bits in a file of 16 span 0.06
 
 
 def inspect(cases: Cases, progress: bool = False) -> dict:
@@ -24,7 +25,8 @@ def inspect(cases: Cases, progress: bool = False) -> dict:
 
     Returns:
         A dict that JSON can hold (None where a number does not exist): `"name"`, `"num_images"`, `"num_groups"`,
-        `"num_raters"`, `"sizes"` and `"channels"` (how many images have each), `"absent_masks"`,
+        `"num_raters"`, `"sizes"` and `"channels"` (how many images have each), `"intensities"` (the lowest and highest
+        of all images, and how many span little of [0, 1]), `"absent_masks"`,
         `"images_with_absent_raters"`, `"void"` (share of pixels that nobody rated), `"images_without_marks"`,
         `"levels"` (share of the pixels rated by all that 0, …, K raters mark), `"agreement"`, `"raters"` (a dict
         each) and `"dice_matrix"` (see `raters.agreement`; None where the table has only votes), `"notes"`, and
@@ -43,8 +45,9 @@ def inspect(cases: Cases, progress: bool = False) -> dict:
     >>> result["num_images"], result["num_raters"], result["sizes"], result["absent_masks"]
     (2, 2, {'8x6': 2}, 1)
     """
-    rows, counts, anonymous = [], [], False
-    for case, values in zip(cases, read_checked(cases, progress=progress), strict=True):
+    rows, counts, spans, remarks, anonymous = [], [], [], [], False
+    for case, values in zip(cases, read_checked(cases, progress=progress, remarks=remarks), strict=True):
+        spans.append(np.percentile(values["image"], (0, 0.1, 99.9, 100)))
         one = image_counts(values["ratings"])
         anonymous = anonymous or bool(values.get("anonymous", False))
         counts.append(one)
@@ -62,6 +65,7 @@ def inspect(cases: Cases, progress: bool = False) -> dict:
         "num_raters": num_raters,
         "sizes": dict(Counter(row["size"] for row in rows).most_common()),
         "channels": dict(Counter(row["channels"] for row in rows).most_common()),
+        "intensities": _intensities(spans),
         "absent_masks": cases.num_absent,
         "images_with_absent_raters": sum(row["raters"] < num_raters for row in rows),
         "void": float(table[0].sum() / table.sum()),
@@ -76,7 +80,7 @@ def inspect(cases: Cases, progress: bool = False) -> dict:
         ],
         "dice_matrix": None if anonymous else statistics["dice_matrix"].tolist(),
     }
-    result["notes"] = _notes(cases, result, anonymous)
+    result["notes"] = _notes(cases, result, anonymous) + [f"{text[0].upper()}{text[1:]}." for text in remarks]
     return _plain(result | {"cases": rows})
 
 
@@ -101,8 +105,31 @@ def _row(case, shape, one, anonymous):
     }
 
 
+def _intensities(spans):
+    """What `spans`, the 0, 0.1, 99.9 and 100 percentiles of each image, say of all."""
+    spans = np.array(spans)
+    return {
+        "lowest": spans[:, 0].min(),
+        "highest": spans[:, 3].max(),
+        "narrow_images": int((spans[:, 2] - spans[:, 1] < _NARROW).sum()),
+        "constant_images": int((spans[:, 0] == spans[:, 3]).sum()),
+    }
+
+
+def _contrast(found, count, window):
+    """The note on images of little contrast: the way they are read may not fit them."""
+    if not found["narrow_images"]:
+        return []
+    advice = "see whether the window fits" if window else "12 bits in 16 want a window (window=, --window) of 0 to 4095"
+    return [
+        f"Intensities of {found['narrow_images']} of {count} images span less than {_NARROW} of 0 to 1 (in "
+        f"{found['constant_images']} there is one alone); all images span {found['lowest']:.4g} to {found['highest']:.4g}: "
+        f"{advice}."
+    ]
+
+
 def _notes(cases, result, anonymous):
-    notes = []
+    notes = _contrast(result["intensities"], len(cases), cases.reading.window)
     for title, kept in (("Masks of no image", True), ("Files that were not read, as they fit no pattern", False)):
         found = [source for source in cases.unmatched if (source.reason == "a mask of no image") == kept]
         if found:
@@ -118,6 +145,9 @@ def _notes(cases, result, anonymous):
         notes.append(cases.group_note)
     if result["images_without_marks"]:
         notes.append(f"Images without a mark of any rater: {result['images_without_marks']}.")
+    for row in result["raters"] or ():
+        if row["images"] and not row["marked"]:
+            notes.append(f"Rater {row['name']} marks nothing in any of their {row['images']} images.")
     if anonymous:
         notes.append("Only votes are known: nothing is said of single raters or pairs.")
     elif all(row["sensitivity"] is None or np.isnan(row["sensitivity"]) for row in result["raters"]):

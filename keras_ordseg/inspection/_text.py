@@ -43,6 +43,7 @@ def facts(result):
     found = [
         ("sizes", sizes),
         ("channels", ", ".join(f"{channels} ({count})" for channels, count in result["channels"].items())),
+        ("intensities", "{lowest:.3g} to {highest:.3g} of 0 to 1".format_map(result["intensities"])),
         ("images with absent raters", str(result["images_with_absent_raters"])),
         ("pixels nobody rated", number(result["void"], "%")),
         ("images without marks", str(result["images_without_marks"])),

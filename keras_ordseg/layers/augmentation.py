@@ -97,7 +97,7 @@ class RatingsAugmentation(keras.layers.Layer):
         `(batch, H, W, C)` and `(batch, H, W, K)`.
 
     Output shape:
-        As the input; image float32, ratings of their own dtype.
+        As the input; image float32, ratings of their own dtype, or int8 where that has no -1.
 
     Raises:
         ValueError: For a layer that cannot handle ratings, and input that is not images and ratings. Values other than
@@ -127,6 +127,7 @@ class RatingsAugmentation(keras.layers.Layer):
         _check_ratings(ratings, None, "ratings")
         impossible = ops.any(ops.abs(ops.cast(ratings, "int32")) > 1)
         kind = keras.backend.standardize_dtype(ratings.dtype)
+        kind = "int8" if kind.startswith(("uint", "bool")) else kind  # -1 comes in from outside the image
         moved = {"images": ops.cast(image, "float32"), "segmentation_masks": rating_planes(ratings)}
         for layer in self.layers:
             moved = layer(moved, training=True)

@@ -153,9 +153,13 @@ def _interpolate(p, predicted, observed):
     x, y = (ops.convert_to_tensor(v, p.dtype) for v in (predicted, observed))
     if len(predicted) == 1:
         return ops.zeros_like(p) + y[0]
-    upper = ops.clip(ops.searchsorted(x, ops.reshape(p, (-1,)), side="right"), 1, len(predicted) - 1)
-    upper = ops.reshape(upper, ops.shape(p))
-    x0, x1, y0, y1 = ops.take(x, upper - 1), ops.take(x, upper), ops.take(y, upper - 1), ops.take(y, upper)
+    lower = ops.zeros_like(p, dtype="int32")
+    # By bisection and not by searchsorted, which neither LiteRT nor ONNX has.
+    for step in (2**bit for bit in reversed(range((len(predicted) - 2).bit_length()))):
+        further = ops.minimum(lower + step, len(predicted) - 2)
+        lower = ops.where(ops.take(x, further, axis=0) <= p, further, lower)
+    x0, x1 = ops.take(x, lower, axis=0), ops.take(x, lower + 1, axis=0)
+    y0, y1 = ops.take(y, lower, axis=0), ops.take(y, lower + 1, axis=0)
     return y0 + (y1 - y0) * ops.clip((p - x0) / (x1 - x0), 0.0, 1.0)
 
 

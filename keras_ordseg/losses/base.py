@@ -7,6 +7,7 @@ from keras import ops
 from keras_ordseg.losses._replicas import mean_over_replicas
 from keras_ordseg.ops.levels import as_float, constant, level_logits
 from keras_ordseg.ops.ratings import Panel, panel
+from keras_ordseg.ops.values import check_scores, check_single, impossible_probabilities
 
 
 class MultiRaterLoss(keras.losses.Loss):
@@ -42,8 +43,8 @@ class MultiRaterLoss(keras.losses.Loss):
         self.level_weights = _check_level_weights(level_weights)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        y_pred = as_float(y_pred)
-        read = self.weighted(panel(y_true, y_pred, sample_weight, self.num_raters, self.dtype))
+        y_pred, read = self._read(y_true, y_pred, sample_weight)
+        read = self.weighted(read)
         parts = (read.votes, read.counts, read.weights)
         if read.complete is not True:
             parts = (*parts, read.complete)
@@ -53,14 +54,26 @@ class MultiRaterLoss(keras.losses.Loss):
         return mean_over_replicas(loss, lambda: ops.sum(read.weights))
 
     def call(self, y_true, y_pred):
-        y_pred = ops.cast(y_pred, self.dtype)
         if isinstance(y_true, tuple):  # read by __call__, and cast by Keras
+            y_pred = ops.cast(y_pred, self.dtype)
             complete = y_true[3] > 0.5 if len(y_true) == 4 else True
             levels = y_pred.shape[-1] - 1
             read = Panel(*y_true[:3], complete, levels or self.num_raters)
         else:
-            read = panel(y_true, y_pred, None, self.num_raters, self.dtype)
+            y_pred, read = self._read(y_true, y_pred)
+            y_pred = ops.cast(y_pred, self.dtype)
         return self.pixel_loss(read, self.logits(y_pred))
+
+    def _read(self, y_true, y_pred, sample_weight=None):
+        """`y_pred` as a float tensor, and the `Panel`, whose weights are NaN where either is impossible."""
+        check_single(y_true=y_true, y_pred=y_pred)
+        check_scores(y_pred, self.from_logits)
+        y_pred = as_float(y_pred)
+        read = panel(y_true, y_pred, sample_weight, self.num_raters, self.dtype)
+        if not self.from_logits:
+            bad = impossible_probabilities(y_pred)
+            read = read._replace(weights=ops.where(bad, ops.full_like(read.weights, float("nan")), read.weights))
+        return y_pred, read
 
     def pixel_loss(self, panel, logits):
         """One value for each pixel, `(batch, *spatial)`, finite where nobody rated."""

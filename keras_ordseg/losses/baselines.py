@@ -6,7 +6,7 @@ from keras import ops
 from keras_ordseg.losses.base import MultiRaterLoss
 from keras_ordseg.ops.checks import check_number
 from keras_ordseg.ops.levels import check_readout
-from keras_ordseg.ops.scores import binary_cross_entropy, binary_target, panel_readout_logit
+from keras_ordseg.ops.scores import binary_target, cross_entropy, panel_readout_logit
 
 
 class ReadoutLoss(MultiRaterLoss):
@@ -29,7 +29,7 @@ class ReadoutLoss(MultiRaterLoss):
 
     def readout_loss(self, target, logit, panel):
         """Values `(batch, *spatial)` of a target in [0, 1] and a logit; the panel tells weights and who rated."""
-        return binary_cross_entropy(target, logit)
+        return cross_entropy(target, logit)
 
     def get_config(self):
         return {**super().get_config(), "readout": self.readout}
@@ -131,7 +131,7 @@ class LabelSmoothingCrossEntropy(ReadoutLoss):
             raise ValueError(f"smoothing: expected a number in [0, 1). Received: {smoothing!r}.")
 
     def readout_loss(self, target, logit, panel):
-        return binary_cross_entropy((1.0 - self.smoothing) * target + self.smoothing / 2, logit)
+        return cross_entropy((1.0 - self.smoothing) * target + self.smoothing / 2, logit)
 
     def get_config(self):
         return {**super().get_config(), "smoothing": self.smoothing}

@@ -7,7 +7,7 @@ from keras_ordseg.losses.baselines import ReadoutLoss
 from keras_ordseg.ops.binning import bin_index
 from keras_ordseg.ops.checks import check_count, check_number
 from keras_ordseg.ops.neighbourhood import neighbourhood_mean, spatially_smoothed
-from keras_ordseg.ops.scores import binary_cross_entropy
+from keras_ordseg.ops.scores import cross_entropy
 
 
 @keras.saving.register_keras_serializable(package="keras_ordseg")
@@ -41,7 +41,7 @@ class MarginLabelSmoothing(ReadoutLoss):
         self.weight = check_number(weight, "weight")
 
     def readout_loss(self, target, logit, panel):
-        return binary_cross_entropy(target, logit) + self.weight * ops.relu(ops.abs(logit) - self.margin)
+        return cross_entropy(target, logit) + self.weight * ops.relu(ops.abs(logit) - self.margin)
 
     def get_config(self):
         return {**super().get_config(), "margin": self.margin, "weight": self.weight}
@@ -78,7 +78,7 @@ class SpatiallyVaryingLabelSmoothing(ReadoutLoss):
         self.sigma = check_number(sigma, "sigma", above=0.0)
 
     def readout_loss(self, target, logit, panel):
-        return binary_cross_entropy(spatially_smoothed(target, _rated(panel), self.sigma), logit)
+        return cross_entropy(spatially_smoothed(target, _rated(panel), self.sigma), logit)
 
     def get_config(self):
         return {**super().get_config(), "sigma": self.sigma}
@@ -116,7 +116,7 @@ class NeighborAwareCalibrationLoss(ReadoutLoss):
 
     def readout_loss(self, target, logit, panel):
         share = neighbourhood_mean(target, _rated(panel))
-        return binary_cross_entropy(target, logit) + self.weight / 2 * ops.abs(logit - (2.0 * share - 1.0))
+        return cross_entropy(target, logit) + self.weight / 2 * ops.abs(logit - (2.0 * share - 1.0))
 
     def get_config(self):
         return {**super().get_config(), "weight": self.weight}
@@ -157,7 +157,7 @@ class MarginalL1ACELoss(ReadoutLoss):
     def readout_loss(self, target, logit, panel):
         error = average_calibration_error(target, ops.sigmoid(logit), panel.weights, self.num_bins)
         error = ops.reshape(error, (-1,) + (1,) * (len(target.shape) - 1))
-        return binary_cross_entropy(target, logit) + self.weight * (error + ops.zeros_like(target))
+        return cross_entropy(target, logit) + self.weight * (error + ops.zeros_like(target))
 
     def get_config(self):
         return {**super().get_config(), "weight": self.weight, "num_bins": self.num_bins}

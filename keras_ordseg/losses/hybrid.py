@@ -8,9 +8,9 @@ from keras_ordseg.losses.ordinal import RankedProbabilityLoss
 from keras_ordseg.ops.checks import check_number
 from keras_ordseg.ops.levels import check_readout, level_logits
 from keras_ordseg.ops.scores import (
-    binary_cross_entropy,
     binary_target,
     check_normalization,
+    cross_entropy,
     joint_score_of_panel,
     panel_readout_logit,
 )
@@ -93,11 +93,11 @@ class OrdinalSegmentationLoss(MultiRaterLoss):
         logit = panel_readout_logit(panel, logits, self.readout)
         target = binary_target(panel, self.readout)
         if self.binary == "bce":
-            return binary_cross_entropy(target, logit)
+            return cross_entropy(target, logit)
         if self.binary == "dice":
             return _dice_loss(target, ops.sigmoid(logit), panel.weights)
         if self.binary == "bce_dice":
-            return binary_cross_entropy(target, logit) + _dice_loss(target, ops.sigmoid(logit), panel.weights)
+            return cross_entropy(target, logit) + _dice_loss(target, ops.sigmoid(logit), panel.weights)
         return _keras_loss(self._binary_function, target, ops.sigmoid(logit), panel.weights)
 
     def get_config(self):

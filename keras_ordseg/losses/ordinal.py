@@ -3,7 +3,7 @@
 import keras
 
 from keras_ordseg.losses.base import MultiRaterLoss
-from keras_ordseg.ops.checks import check_number
+from keras_ordseg.ops.checks import check_choice, check_number
 from keras_ordseg.ops.levels import level_logits
 from keras_ordseg.ops.ordinal_scores import earth_mover, soft_ordinal_cross_entropy, threshold_cross_entropy
 from keras_ordseg.ops.scores import check_normalization, level_cross_entropy, rps_of_panel
@@ -168,9 +168,7 @@ class SORDLoss(MultiRaterLoss):
 
     def __init__(self, distance="squared", sharpness=1.0, **kwargs):
         super().__init__(**kwargs)
-        if distance not in ("squared", "absolute"):
-            raise ValueError(f"distance: expected 'squared' or 'absolute'. Received: {distance!r}.")
-        self.distance = distance
+        self.distance = check_choice(distance, "distance", ("squared", "absolute"))
         self.sharpness = check_number(sharpness, "sharpness", above=0.0)
 
     def pixel_loss(self, panel, logits):

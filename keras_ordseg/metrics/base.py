@@ -1,29 +1,32 @@
 """What every metric of the package shares: reading `y_true`, impossible values, exact means."""
 
+import re
+
 import keras
 import numpy as np
 from keras import ops
 
 from keras_ordseg.ops.levels import as_float
-from keras_ordseg.ops.ratings import concrete, panel
+from keras_ordseg.ops.ratings import panel
 from keras_ordseg.ops.sums import ExactSum, pieces, wide
-
-_SLACK = 1e-3  # what a probability may lie outside [0, 1] by rounding
+from keras_ordseg.ops.values import check_scores, check_single, impossible_probabilities
 
 
 class MultiRaterMetric(keras.metrics.Metric):
     """Base of the metrics: reads `y_true` and `y_pred`, and turns NaN when either is impossible.
 
-    A subclass writes `accumulate(panel, y_pred, y_true)` and `value()`.
+    A subclass writes `accumulate(panel, y_pred, y_true)` and `value()`, and `_direction`, `"up"` or `"down"`: what Keras'
+    `EarlyStopping` and `ModelCheckpoint` take for better where no `mode` is given.
 
     Args:
         from_logits: Whether `y_pred` holds logits (default) or probabilities.
         num_raters: K; needed only where `y_true` is votes and `y_pred` a binary output.
-        name, dtype: As for any Keras metric.
+        name: Default: that of the class in snake case, for every output of a model alike.
+        dtype: As for any Keras metric.
     """
 
     def __init__(self, from_logits=True, num_raters=None, name=None, dtype=None):
-        super().__init__(name=name, dtype=dtype)
+        super().__init__(name=_snake_case(type(self).__name__) if name is None else name, dtype=dtype)
         self.from_logits = bool(from_logits)
         self.num_raters = num_raters
         self._poison = self.add_variable((), "zeros", dtype="float32", name="poison")
@@ -37,14 +40,15 @@ class MultiRaterMetric(keras.metrics.Metric):
             sample_weight: None, or weights of shape `(batch,)` or `(batch, *spatial)`.
 
         Raises:
-            ValueError: For shapes that do not fit, and for impossible values where they can be read; inside a compiled
-                graph such values make the result NaN.
+            ValueError: For shapes that do not fit, and where they can be read for impossible values, probabilities of
+                levels taken for logits, and logits taken for probabilities; inside a compiled graph such values make the
+                result NaN, but for probabilities taken for logits.
         """
-        if not self.from_logits:
-            _check_probabilities(y_pred)
+        check_single(y_true=y_true, y_pred=y_pred)
+        check_scores(y_pred, self.from_logits)
         y_pred = as_float(y_pred)
         if not self.from_logits:
-            self._note(ops.logical_or(y_pred < -_SLACK, y_pred > 1 + _SLACK))
+            self._note(impossible_probabilities(y_pred))
         read = panel(y_true, y_pred, sample_weight, self.num_raters)
         impossible = ops.isnan(read.weights)
         self._note(impossible)
@@ -81,6 +85,7 @@ class PixelMetric(MultiRaterMetric):
     """Base of metrics that are sums over pixels: a large batch is added piece by piece outside compiled graphs."""
 
     def update_state(self, y_true, y_pred, sample_weight=None):
+        check_single(y_true=y_true, y_pred=y_pred)
         cut = pieces(y_true, y_pred, sample_weight)
         if isinstance(cut, list):
             super().update_state(*cut[0])
@@ -117,13 +122,6 @@ class MeanMetric(MultiRaterMetric):
         return ops.divide_no_nan(self._top.value(), self._bottom.value())[0]
 
 
-def _check_probabilities(y_pred):
-    values = concrete(y_pred)
-    if values is None or values.size == 0:
-        return
-    low, high = float(values.min()), float(values.max())
-    if low < -_SLACK or high > 1 + _SLACK:
-        raise ValueError(
-            "y_pred: expected probabilities in [0, 1], because from_logits=False. Received values from "
-            f"{low:g} to {high:g}. Leave from_logits out if the model puts out logits."
-        )
+def _snake_case(name):
+    """`"MultiRaterECE"` as `"multi_rater_ece"`, as Keras names layers."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

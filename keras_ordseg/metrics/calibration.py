@@ -6,14 +6,14 @@ from keras import ops
 
 from keras_ordseg.metrics.base import PixelMetric
 from keras_ordseg.ops import binning
-from keras_ordseg.ops.checks import check_count
+from keras_ordseg.ops.checks import check_choice, check_count
 from keras_ordseg.ops.levels import check_readout, readout_probability
 from keras_ordseg.ops.sums import ExactSum, segment_sums, wide
 
 _CHOICES = {
     "raters": ("pooled", "per_rater"),
     "binning": ("uniform", "equal_mass"),
-    "norm": ("l1", "l2", "max"),
+    "norm": binning.NORMS,
     "confidence": ("foreground", "top_label"),
 }
 
@@ -71,6 +71,8 @@ class MultiRaterECE(PixelMetric):
     0.5
     """
 
+    _direction = "down"
+
     def __init__(
         self,
         readout="expected",
@@ -86,10 +88,7 @@ class MultiRaterECE(PixelMetric):
         self.num_bins = check_count(num_bins, "num_bins")
         self.raters, self.binning, self.norm, self.confidence = raters, binning, norm, confidence
         for argument, allowed in _CHOICES.items():
-            if getattr(self, argument) not in allowed:
-                raise ValueError(
-                    f"{argument}: expected one of {allowed}. Received: {getattr(self, argument)!r}."
-                )
+            check_choice(getattr(self, argument), argument, allowed)
         self._slots = None
         if raters == "pooled" or self.num_raters is not None:
             self._make_sums(1 if raters == "pooled" else self.num_raters)

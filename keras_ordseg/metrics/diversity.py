@@ -5,10 +5,12 @@ from keras import ops
 
 from keras_ordseg.metrics.base import MultiRaterMetric
 from keras_ordseg.metrics.overlap import require_ratings
+from keras_ordseg.ops.checks import check_choice
 from keras_ordseg.ops.levels import as_float, level_logits
 from keras_ordseg.ops.overlap import generalized_energy_distance, nested_masks
 from keras_ordseg.ops.ratings import panel
 from keras_ordseg.ops.sums import ExactSum, wide
+from keras_ordseg.ops.values import check_single
 
 _PREDICTIONS = ("levels", "samples")
 
@@ -52,11 +54,11 @@ class GeneralizedEnergyDistance(MultiRaterMetric):
     0.0
     """
 
+    _direction = "down"
+
     def __init__(self, predictions="levels", **kwargs):
         super().__init__(**kwargs)
-        if predictions not in _PREDICTIONS:
-            raise ValueError(f"predictions: expected one of {_PREDICTIONS}. Received: {predictions!r}.")
-        self.predictions = predictions
+        self.predictions = check_choice(predictions, "predictions", _PREDICTIONS)
         self._top = ExactSum(self, 1, "total")
         self._bottom = ExactSum(self, 1, "weight")
 
@@ -71,6 +73,7 @@ class GeneralizedEnergyDistance(MultiRaterMetric):
         if self.predictions == "levels":
             super().update_state(y_true, y_pred, sample_weight)
             return
+        check_single(y_true=y_true, y_pred=y_pred)
         y_pred = as_float(y_pred)
         read = panel(y_true, y_pred[..., :1], sample_weight, self.num_raters)  # S says nothing of K
         self.accumulate(read._replace(weights=self.clean(read.weights)), y_pred, y_true)

@@ -5,8 +5,8 @@ import numpy as np
 from keras import ops
 
 from keras_ordseg.metrics.base import PixelMetric
-from keras_ordseg.ops.checks import check_count
-from keras_ordseg.ops.kernel_calibration import kernel_calibration_error
+from keras_ordseg.ops.checks import check_choice, check_count, check_int
+from keras_ordseg.ops.kernel_calibration import NORMS, check_bandwidth, kernel_calibration_error
 from keras_ordseg.ops.levels import check_readout, readout_probability
 
 
@@ -55,22 +55,17 @@ class KernelECE(PixelMetric):
     0.1667
     """
 
+    _direction = "down"
+
     def __init__(
         self, readout="expected", num_samples=2048, bandwidth=0.01, norm="l1", seed=0, **kwargs
     ):
         super().__init__(**kwargs)
         self.readout = check_readout(readout)
         self.num_samples = check_count(num_samples, "num_samples")
-        number = isinstance(bandwidth, (int, float)) and not isinstance(bandwidth, bool)
-        if bandwidth != "likelihood" and not (number and 1e-4 <= bandwidth <= 1):
-            raise ValueError(
-                f"bandwidth: expected a number in [0.0001, 1] or 'likelihood'. Received: {bandwidth!r}."
-            )
-        if norm not in ("l1", "l2"):
-            raise ValueError(f"norm: expected 'l1' or 'l2'. Received: {norm!r}.")
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
-            raise ValueError(f"seed: expected an int. Received: {seed!r}.")
-        self.bandwidth, self.norm, self.seed = bandwidth, norm, int(seed)
+        self.bandwidth = check_bandwidth(bandwidth)
+        self.norm = check_choice(norm, "norm", NORMS)
+        self.seed = check_int(seed, "seed")
         self._seen = self._state((), "int32", "seen")
         self._priority = self._state((self.num_samples,), "int32", "priority")
         self._probability = self._state((self.num_samples,), "float32", "probability")

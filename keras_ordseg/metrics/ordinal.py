@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_ordseg.metrics.base import MeanMetric, MultiRaterMetric
 from keras_ordseg.ops.checks import check_count
-from keras_ordseg.ops.decisions import check_decision, decide_level
+from keras_ordseg.ops.decisions import check_decision, decided_level
 from keras_ordseg.ops.levels import level_logits, level_probabilities
 from keras_ordseg.ops.scores import check_normalization, rps_of_panel
 from keras_ordseg.ops.sums import ExactSum, wide
@@ -38,6 +38,8 @@ class RankedProbabilityScore(MeanMetric):
     >>> round(float(metric.result()), 4)
     0.1852
     """
+
+    _direction = "down"
 
     def __init__(self, normalization="levels", **kwargs):
         super().__init__(**kwargs)
@@ -79,6 +81,8 @@ class LevelMAE(MeanMetric):
     0.5
     """
 
+    _direction = "down"
+
     def __init__(self, decision="mode", **kwargs):
         super().__init__(**kwargs)
         self.decision = check_decision(decision)
@@ -119,10 +123,12 @@ class QuadraticWeightedKappa(MultiRaterMetric):
 
     >>> import numpy as np
     >>> metric = QuadraticWeightedKappa(2)
-    >>> metric.update_state(np.array([[0, 1, 2, 2]]), np.eye(3)[None, [0, 1, 1, 2]])     # one of four is off by 1
+    >>> metric.update_state(np.array([[0, 1, 2, 2]]), 4 * np.eye(3)[None, [0, 1, 1, 2]])     # one of four is off by 1
     >>> round(float(metric.result()), 4), metric.confusion().astype(int).tolist()
     (0.8, [[1, 0, 0], [0, 1, 0], [0, 1, 1]])
     """
+
+    _direction = "up"
 
     def __init__(self, num_raters, decision="mode", **kwargs):
         super().__init__(num_raters=check_count(num_raters, "num_raters"), **kwargs)
@@ -163,4 +169,4 @@ class QuadraticWeightedKappa(MultiRaterMetric):
 
 def _decided(metric, panel, y_pred):
     logits = present_levels(panel, level_logits(y_pred, metric.from_logits))
-    return decide_level(metric.clean(level_probabilities(logits)), metric.decision)
+    return decided_level(metric.clean(level_probabilities(logits)), metric.decision)

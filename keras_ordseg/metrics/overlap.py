@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_ordseg.metrics.base import MultiRaterMetric
+from keras_ordseg.ops.checks import check_choice
 from keras_ordseg.ops.levels import check_readout, readout_probability
 from keras_ordseg.ops.overlap import dice_terms, ratio
 from keras_ordseg.ops.sums import ExactSum, wide
@@ -27,11 +28,11 @@ def require_ratings(y_true, y_pred, metric, advice):
 class _DiceMetric(MultiRaterMetric):
     """Mean of one or more Dice comparisons for each image; a subclass yields `comparisons(panel, y_pred, y_true)`."""
 
+    _direction = "up"
+
     def __init__(self, average, size, **kwargs):
         super().__init__(**kwargs)
-        if average not in _AVERAGES:
-            raise ValueError(f"average: expected one of {_AVERAGES}. Received: {average!r}.")
-        self.average = average
+        self.average = check_choice(average, "average", _AVERAGES)
         self._top = ExactSum(self, size, "total")
         self._bottom = ExactSum(self, size, "weight")
 

@@ -51,6 +51,8 @@ class MultiRaterBrier(PixelMetric):
     [0.0, 0.0625, 0.1875, 0.0]
     """
 
+    _direction = "down"
+
     def __init__(self, readout="expected", num_bins=15, **kwargs):
         super().__init__(**kwargs)
         self.readout = check_readout(readout)
@@ -141,6 +143,8 @@ class MultiRaterNLL(PixelMetric, MeanMetric):
     >>> round(float(metric.result()), 4)
     0.3466
     """
+
+    _direction = "down"
 
     def __init__(self, readout="expected", **kwargs):
         super().__init__(**kwargs)

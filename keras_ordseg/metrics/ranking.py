@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_ordseg.metrics.base import PixelMetric
 from keras_ordseg.metrics.probability import score_logit
+from keras_ordseg.ops.checks import check_choice
 from keras_ordseg.ops.levels import check_readout
 from keras_ordseg.ops.sums import ExactSum, wide
 
@@ -48,11 +49,11 @@ class MultiRaterAUC(PixelMetric):
     (0.9444, 0.0556)
     """
 
+    _direction = "up"
+
     def __init__(self, curve="roc", readout="expected", **kwargs):
         super().__init__(**kwargs)
-        if curve not in _CURVES:
-            raise ValueError(f"curve: expected one of {_CURVES}. Received: {curve!r}.")
-        self.curve = curve
+        self.curve = check_choice(curve, "curve", _CURVES)
         self.readout = check_readout(readout)
         self._marked = ExactSum(self, _CELLS, "marked")
         self._unmarked = ExactSum(self, _CELLS, "unmarked")

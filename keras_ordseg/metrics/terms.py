@@ -40,6 +40,8 @@ class LossTerm(MeanMetric):
     0.0741
     """
 
+    _direction = "down"
+
     def __init__(self, loss, term="loss", name=None, dtype=None):
         if isinstance(loss, dict):
             loss = keras.saving.deserialize_keras_object(loss)

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_ordseg.metrics.base import MultiRaterMetric
 from keras_ordseg.metrics.overlap import require_ratings
+from keras_ordseg.ops.checks import check_choice, check_number
 from keras_ordseg.ops.levels import check_readout, readout_probability
 from keras_ordseg.ops.overlap import image_sums
 from keras_ordseg.ops.sums import ExactSum, wide
@@ -59,15 +60,13 @@ class VolumeCRPS(MultiRaterMetric):
     0.2337
     """
 
+    _direction = "down"
+
     def __init__(self, readout="expected", distribution="normal", voxel_volume=1.0, **kwargs):
         super().__init__(**kwargs)
         self.readout = check_readout(readout)
-        if distribution not in _DISTRIBUTIONS:
-            raise ValueError(f"distribution: expected one of {_DISTRIBUTIONS}. Received: {distribution!r}.")
-        self.distribution = distribution
-        if isinstance(voxel_volume, bool) or not 0 < voxel_volume < float("inf"):
-            raise ValueError(f"voxel_volume: expected a number above 0. Received: {voxel_volume!r}.")
-        self.voxel_volume = float(voxel_volume)
+        self.distribution = check_choice(distribution, "distribution", _DISTRIBUTIONS)
+        self.voxel_volume = check_number(voxel_volume, "voxel_volume", above=0.0)
         self._top = ExactSum(self, 1, "total")
         self._bottom = ExactSum(self, 1, "weight")
 

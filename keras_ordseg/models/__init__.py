@@ -4,6 +4,7 @@ from keras_ordseg.models.backbones import feature_maps, small_backbone
 from keras_ordseg.models.binary import BinarySegmenter
 from keras_ordseg.models.decoders import fpn_decoder, unet_decoder, upsample_decoder
 from keras_ordseg.models.deeplab import deeplab_decoder
+from keras_ordseg.models.described import describe_images, image_description
 from keras_ordseg.models.ensemble import Ensemble
 from keras_ordseg.models.existing import with_ordinal_head
 from keras_ordseg.models.preprocessing import input_scaling
@@ -15,8 +16,10 @@ __all__ = [
     "Ensemble",
     "OrdinalSegmenter",
     "deeplab_decoder",
+    "describe_images",
     "feature_maps",
     "fpn_decoder",
+    "image_description",
     "input_scaling",
     "sliding_window_inference",
     "small_backbone",

@@ -4,12 +4,14 @@ import keras
 from keras import layers
 
 from keras_ordseg.models._arguments import dtype_scope
+from keras_ordseg.models._structures import StructuredModel
 from keras_ordseg.models.backbones import feature_maps, small_backbone
 from keras_ordseg.models.decoders import decode
-from keras_ordseg.models.preprocessing import input_scaling
+from keras_ordseg.models.described import DescribedImage, describe_images
+from keras_ordseg.models.preprocessing import input_scaling, named_mode, resolved
 
 
-class Segmenter(keras.Model):
+class Segmenter(StructuredModel):
     """A functional model with one head on the decoder, or one for each structure.
 
     Args:
@@ -39,8 +41,10 @@ class Segmenter(keras.Model):
             # A model of its own over the taps leaves layers out that no tap needs, and lets the input be named.
             taps = {f"stride_{stride}": tap for stride, tap in features.items()}
             taps = keras.Model(backbone.inputs[0], taps, name=f"{backbone.name}_features")
+            preprocessing = resolved(backbone, preprocessing)
             scaling = input_scaling(backbone, preprocessing)
-            image = x = _image(backbone, input_channels)
+            image = _image(backbone, input_channels)
+            x = DescribedImage(name="described_image")(image)
             if image.shape[-1] != backbone.inputs[0].shape[-1]:
                 x = layers.Concatenate(name="grey_to_rgb")([x] * 3)
             maps = taps(x if scaling is None else scaling(x))
@@ -67,33 +71,15 @@ class Segmenter(keras.Model):
     def call(self, inputs, training=None, mask=None):
         if isinstance(inputs, dict) and "image" in inputs:
             inputs = inputs["image"]
-        self._check_shape(keras.tree.flatten(inputs)[0].shape)
+        check_image(keras.tree.flatten(inputs)[0].shape, self, self.strides[-1])
         return super().call(inputs, training=training, mask=mask)
 
     def predict(self, x, *args, **kwargs):
         if hasattr(x, "shape"):
-            self._check_shape(x.shape)
+            check_image(x.shape, self, self.strides[-1])
         return super().predict(x, *args, **kwargs)
 
     predict.__doc__ = keras.Model.predict.__doc__
-
-    def _check_shape(self, shape):
-        """A ValueError where the image has the wrong channels, or a known side that the strides do not divide."""
-        expected, largest = self.inputs[0].shape, self.strides[-1]
-        if len(shape) != len(expected):
-            return  # Keras names a wrong rank itself
-        *sides, channels = tuple(shape)[1:]
-        if channels is not None and channels != expected[-1]:
-            raise ValueError(
-                f"image: the model '{self.name}' takes images of {expected[-1]} channels, the last axis. Received shape "
-                f"{tuple(shape)}."
-            )
-        if any(side is not None and side % largest for side in sides):
-            fit = [None if side is None else -(-side // largest) * largest for side in sides]
-            raise ValueError(
-                f"image: every side must be divisible by {largest}, the largest stride of the backbone. Received "
-                f"images of {_size(sides)} pixels; crop, pad or resize them, for example to {_size(fit)}."
-            )
 
     def get_config(self):
         return {
@@ -106,18 +92,42 @@ class Segmenter(keras.Model):
             "name": self.name,
             "trainable": self.trainable,
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            "images": self.get_layer("described_image").description,
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
+        images = config.pop("images", None)  # not in files of earlier releases
         if isinstance(config.get("dtype"), dict):
             config["dtype"] = keras.saving.deserialize_keras_object(config["dtype"])
         with dtype_scope(config.get("dtype")):
             for name in ("backbone", "preprocessing"):
                 if isinstance(config.get(name), dict):
                     config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
-        return cls(**config)
+        if config.get("preprocessing") == "auto":  # a file of an earlier release, which went by names
+            config["preprocessing"] = named_mode(config["backbone"])
+        model = cls(**config)
+        return model if images is None else describe_images(model, **images)
+
+
+def check_image(shape, model, multiple):
+    """A ValueError where the image has the wrong channels, or a known side that `multiple` does not divide."""
+    expected = model.inputs[0].shape
+    if len(shape) != len(expected):
+        return  # Keras names a wrong rank itself
+    *sides, channels = tuple(shape)[1:]
+    if channels is not None and channels != expected[-1]:
+        raise ValueError(
+            f"image: the model '{model.name}' takes images of {expected[-1]} channels, the last axis. Received shape "
+            f"{tuple(shape)}."
+        )
+    if any(side is not None and side % multiple for side in sides):
+        fit = [None if side is None else -(-side // multiple) * multiple for side in sides]
+        raise ValueError(
+            f"image: every side must be divisible by {multiple}, the largest stride of the backbone. Received "
+            f"images of {_size(sides)} pixels; crop, pad or resize them, for example to {_size(fit)}."
+        )
 
 
 def _resolve_backbone(backbone, input_channels):

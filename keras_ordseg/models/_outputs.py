@@ -1,8 +1,8 @@
 """What ensembles, sliding windows, calibrators and serving ask of a model: one image in, logits out."""
 
-import math
-
 import keras
+
+from keras_ordseg.models._inside import gives_probabilities
 
 
 def logit_outputs(model, argument="model"):
@@ -41,13 +41,10 @@ def logit_outputs(model, argument="model"):
                 f"{argument}: expected level logits (batch, *spatial, K+1) or a binary logit (batch, *spatial, 1), or a "
                 f"dict of them by structure. '{model.name}' gives {what} of shape {tuple(shape) or tensor!r}."
             )
-        layer = tensor._keras_history.operation
-        activation = getattr(getattr(layer, "activation", None), "__name__", "")
-        made_by = {type(layer).__name__.lower(), activation}
-        if made_by & {"sigmoid", "softmax"} or getattr(layer, "output_type", "") == "probability":
+        if (layer := gives_probabilities(tensor)) is not None:
             raise ValueError(
-                f"{argument}: expected logits, because the probabilities are made here. The last layer '{layer.name}' "
-                f"of '{model.name}' gives probabilities; take its activation away."
+                f"{argument}: expected logits, because the probabilities are made here. The last layer '{layer.name}' of "
+                f"'{model.name}' gives probabilities; take its activation away."
             )
     return outputs
 
@@ -56,11 +53,3 @@ def output_of(model):
     """The model's symbolic output; a Sequential model that was never called has none under its own name."""
     return model.outputs[0] if isinstance(model, keras.Sequential) else model.output
 
-
-def size_multiple(model):
-    """What every side of the image must be a multiple of, as far as the model, or a model that is a layer of it, knows.
-
-    Segmenters and ensembles know their strides; a calibrated model or one of the user's own has them inside. 1 for others.
-    """
-    inside = [layer for layer in (model, *getattr(model, "layers", ())) if isinstance(layer, keras.Model)]
-    return math.lcm(*(layer.strides[-1] for layer in inside if hasattr(layer, "strides")))

@@ -1,5 +1,6 @@
 """Several models, and several views of the image, as one model."""
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -7,13 +8,16 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from keras_ordseg.models._base import Segmenter
-from keras_ordseg.models._outputs import logit_outputs, output_of, size_multiple
+from keras_ordseg.models._base import check_image
+from keras_ordseg.models._inside import size_multiple
+from keras_ordseg.models._outputs import logit_outputs, output_of
+from keras_ordseg.models._structures import StructuredModel
+from keras_ordseg.models.described import common_description
 from keras_ordseg.ops.levels import as_float
 
 
 @keras.saving.register_keras_serializable(package="keras_ordseg")
-class Ensemble(keras.Model):
+class Ensemble(StructuredModel):
     """Models that answer as one: the mean of their level probabilities, over mirrored views of the image as well.
 
     `z = log(mean_m softmax(z_m))`, by logsumexp and never out of log space: the output is level logits again, so that
@@ -41,7 +45,7 @@ class Ensemble(keras.Model):
     Raises:
         TypeError: If a member is not a Keras model.
         ValueError: If there is no member, one is not functional or does not give logits, their inputs or outputs differ,
-            two share layers, or a flip names an axis that is not there.
+            two share layers, they were trained on images of different scale, or a flip names an axis that is not there.
 
     Reference: Lakshminarayanan, Pritzel and Blundell, *Simple and Scalable Predictive Uncertainty Estimation using Deep
     Ensembles*, NeurIPS 2017.
@@ -56,13 +60,18 @@ class Ensemble(keras.Model):
     def __init__(self, members, flips=None, name="ensemble", trainable=True):
         members = [members] if isinstance(members, keras.Model) else list(members)
         image = keras.Input(_common_shape(members), name="image")
+        common_description(members, "members")
         views = flip_views(flips, len(image.shape) - 2)
         super().__init__(image, MeanOfMembers(members, views, name="mean_of_members")(image), name=name)
         self.flips = flips if flips is None or flips == "all" else [list(axes) for axes in views[1:]]
         self.views = views
-        self.strides = (math.lcm(*map(size_multiple, members)),)
         if not trainable:
             self.trainable = False
+
+    @functools.cached_property
+    def size_multiple(self):
+        """What every side of the image must be a multiple of."""
+        return size_multiple(self) or 1
 
     @property
     def members(self):
@@ -70,10 +79,8 @@ class Ensemble(keras.Model):
         return tuple(self.get_layer("mean_of_members").members)
 
     def predict(self, x, *args, **kwargs):
-        if hasattr(x, "shape"):
-            for member in self.members:
-                if isinstance(member, Segmenter):
-                    member._check_shape(x.shape)  # before a graph traced for any size meets it
+        if hasattr(x, "shape"):  # before a graph traced for any size meets it
+            check_image(x.shape, self, self.size_multiple)
         return super().predict(x, *args, **kwargs)
 
     predict.__doc__ = keras.Model.predict.__doc__
@@ -120,10 +127,17 @@ class MeanOfMembers(keras.layers.Layer):
         return keras.tree.map_structure(lambda x, y: _logits(x, y, count), total, output_of(self.members[0]))
 
     def compute_output_spec(self, inputs, training=None):
-        def spec(tensor):
-            return keras.KerasTensor((*inputs.shape[:-1], tensor.shape[-1]), dtype="float32")
+        outputs = [output_of(member) for member in self.members]
+        sides = tuple(inputs.shape[1:-1])
+        if None not in sides:  # the strides of the members say whether the size comes back
+            outputs = [member.compute_output_spec(inputs) for member in self.members]
+            given = {tuple(x.shape[1:-1]) for x in keras.tree.flatten(outputs)}
+            sides = given.pop() if len(given) == 1 else sides
 
-        return keras.tree.map_structure(spec, output_of(self.members[0]))
+        def spec(tensor):
+            return keras.KerasTensor((inputs.shape[0], *sides, tensor.shape[-1]), dtype="float32")
+
+        return keras.tree.map_structure(spec, outputs[0])
 
     def get_config(self):
         return {**super().get_config(), "members": _serialized(self.members), "views": [list(view) for view in self.views]}

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_ordseg.models._encoders import mode_of
 from keras_ordseg.models._graph import first_layers
 
 # Of images of 0..255: scale, offset, and whether the channels are read as BGR
@@ -19,7 +20,7 @@ _MODES = {
     ),
     "caffe": (1.0, (-103.939, -116.779, -123.68), True),
 }
-# The models of keras.applications that bring no scaling of their own, by the names that they give themselves
+# Of earlier releases, whose files hold "auto" and were trained with what the model's name told
 _APPLICATIONS = (
     (r"densenet(121|169|201)|convnext_|efficientnetv2-b", "torch"),
     (r"resnet(50|101|152)v2|mobilenet|efficientnetv2|inception|xception|nasnet", "tf"),
@@ -72,8 +73,8 @@ def input_scaling(backbone, preprocessing="auto"):
 
             - `"auto"` (default): `"0-255"` where the backbone itself begins with a division by 255 or 127.5 or a
               normalisation of such values (keras-cv with `include_rescaling=True`, EfficientNet, ConvNeXt …); for a model
-              of `keras.applications`, known by its name, what that needs; for a keras-hub segmenter the scale and offset
-              of its own preprocessor; else `None`;
+              of `keras.applications`, known by its first layers, whether cut to feature maps, renamed or wrapped, what
+              that needs; for a keras-hub segmenter the scale and offset of its own preprocessor; else `None`;
             - `None`: on images in [0, 1], as keras-cv trained its presets with `include_rescaling=False`;
             - `"0-255"`, `"tf"` (to [-1, 1]), `"torch"` (mean and deviation of ImageNet), `"caffe"` (BGR, mean of ImageNet
               taken off): the terms of `keras.applications`;
@@ -92,9 +93,7 @@ def input_scaling(backbone, preprocessing="auto"):
     >>> input_scaling(small_backbone((None, None, 3)), "tf").scale
     2.0
     """
-    if isinstance(preprocessing, str) and preprocessing == "auto":
-        converter = getattr(getattr(backbone, "preprocessor", None), "image_converter", None)
-        preprocessing = _mode(backbone) if converter is None else converter
+    preprocessing = resolved(backbone, preprocessing)
     if preprocessing is None:
         return None
     if isinstance(preprocessing, str) and preprocessing in _MODES:
@@ -116,8 +115,18 @@ def input_scaling(backbone, preprocessing="auto"):
     )
 
 
-def _mode(backbone):
-    """The mode that a backbone's own first layers or its name tell."""
+def resolved(backbone, preprocessing):
+    """`preprocessing` with `"auto"` replaced by what it means for this backbone, so that a file says it."""
+    if not isinstance(preprocessing, str) or preprocessing != "auto":
+        return preprocessing
+    converter = _converter(backbone)
+    return mode_of(backbone) if converter is None else input_scaling(backbone, converter)
+
+
+def named_mode(backbone):
+    """What `"auto"` meant in earlier releases, by the first layers, the class and the name of the backbone."""
+    if backbone is None or (converter := _converter(backbone)) is not None:
+        return None if backbone is None else converter
     layers = first_layers(backbone)
     first = layers[0] if layers else None
     if isinstance(first, keras.layers.Rescaling) and np.max(first.scale) < 0.1:
@@ -125,6 +134,20 @@ def _mode(backbone):
     if isinstance(first, keras.layers.Normalization) and first.input_mean is not None and np.max(first.input_mean) > 2:
         return "0-255"
     if backbone.inputs[0].shape[-1] != 3 or type(backbone).__name__ != "Functional":
-        return None  # a class of a library has a name of its own
+        return None
     name = backbone.name.lower()
     return next((mode for pattern, mode in _APPLICATIONS if re.match(pattern, name)), None)
+
+
+def mode_name(scaling):
+    """The mode that an `ImageScaling` carries out, or its numbers where it is none."""
+    given = (np.asarray(scaling.scale), np.asarray(scaling.offset), scaling.reverse_channels)
+    for name, (scale, offset, reverse) in _MODES.items():
+        same = given[2] == reverse and given[0].shape == np.shape(scale) and given[1].shape == np.shape(offset)
+        if same and np.allclose(given[0], 255.0 * np.asarray(scale)) and np.allclose(given[1], offset):
+            return name
+    return {"scale": scaling.scale, "offset": scaling.offset, "reverse_channels": scaling.reverse_channels}
+
+
+def _converter(backbone):
+    return getattr(getattr(backbone, "preprocessor", None), "image_converter", None)

@@ -7,10 +7,12 @@ from numbers import Integral, Real
 import keras
 import numpy as np
 
-from keras_ordseg.models._outputs import logit_outputs, size_multiple
+from keras_ordseg.models._inside import output_sides, size_multiple
+from keras_ordseg.models._outputs import logit_outputs
 from keras_ordseg.models._windows import add_window, grid, per_axis, read_window
 from keras_ordseg.ops.checks import check_count
 from keras_ordseg.ops.levels import level_probabilities
+from keras_ordseg.ops.values import check_probabilities, check_scores
 
 _IMPORTANCE = ("gaussian", "constant")
 
@@ -126,11 +128,13 @@ def _axes(model, shape, window):
 def _probabilities(model, size, channels):
     """A function from a batch of windows to `{structure: probabilities}`, checked as far as it can be before work."""
     if isinstance(model, keras.Model):
-        _check_window(model, size, channels)
+        _check_window(model, size)
 
         def predict(pixels):
             logits = model.predict_on_batch(pixels)
             named = logits if isinstance(logits, dict) else {None: logits}
+            for name, z in named.items():
+                check_scores(z, argument=f"model, output {name!r}" if name else "model")
             return {name: _finite(_activated(z), name) for name, z in named.items()}
 
         return predict
@@ -155,9 +159,8 @@ def _checked(answer, name, expected):
     if answer.shape[:-1] != expected:
         raise ValueError(f"{what} probabilities of shape {(*expected, 'C')} for its windows. Received shape {answer.shape}.")
     _finite(answer, name)
-    low, high = float(answer.min()), float(answer.max())
-    if not (low >= -1e-3 and high <= 1 + 1e-3):
-        raise ValueError(f"{what} probabilities in [0, 1], not logits. Received values from {low:g} to {high:g}.")
+    argument = f"model, output {name!r}" if name else "model"
+    check_probabilities(answer, argument, "return probabilities rather than logits", levels=False)
     return answer
 
 
@@ -172,23 +175,23 @@ def _finite(answer, name):
     return answer
 
 
-def _check_window(model, size, channels):
+def _check_window(model, size):
     """A ValueError where the model does not take windows of this size."""
     expected = tuple(model.inputs[0].shape[1:-1])
     if any(side not in (None, w) for side, w in zip(expected, size, strict=True)):
         raise ValueError(f"window: the model '{model.name}' takes images of {expected} pixels only. Received: {size}.")
-    largest = size_multiple(model)
+    largest = size_multiple(model) or 1
     if any(w % largest for w in size):
         fit = tuple(-(-w // largest) * largest for w in size)
         raise ValueError(
             f"window: every side must be divisible by {largest}, the largest stride of the model '{model.name}'. "
             f"Received: {size}; take {fit}."
         )
-    for tensor in keras.tree.flatten(model(keras.KerasTensor((1, *size, channels)))):
-        if tuple(tensor.shape[1:-1]) != size:
+    for sides in output_sides(model, size) or ():
+        if sides != size and None not in sides:
             raise ValueError(
-                f"window: expected a model whose output has the size of its input. '{model.name}' gives "
-                f"{tuple(tensor.shape[1:-1])} for windows of {size}; take sides that its strides divide."
+                f"window: expected a model whose output has the size of its input. '{model.name}' gives {sides} for windows "
+                f"of {size}; take sides that its strides divide."
             )
 
 

@@ -6,7 +6,11 @@ from fractions import Fraction
 import numpy as np
 from keras import ops
 
+from keras_ordseg.ops.checks import check_choice, check_count
 from keras_ordseg.ops.sums import wide
+from keras_ordseg.ops.values import check_probabilities
+
+NORMS = ("l1", "l2", "max")
 
 
 @functools.lru_cache(maxsize=32)
@@ -24,6 +28,7 @@ def bin_edges(num_bins: int) -> np.ndarray:
     >>> bin_edges(4).tolist()
     [0.0, 0.25, 0.5, 0.75, 1.0]
     """
+    num_bins = check_count(num_bins, "num_bins")
     edges = []
     for b in range(num_bins + 1):
         edge = np.float32(b / num_bins)
@@ -43,9 +48,14 @@ def bin_index(probability, num_bins: int):
     Returns:
         int32 of the same shape in `0..num_bins-1`.
 
+    Raises:
+        ValueError: For a number of bins below 1, or values outside [0, 1] where they can be read.
+
     >>> [int(b) for b in bin_index([0.0, 0.24, 0.25, 1.0], 4)]
     [0, 0, 1, 3]
     """
+    num_bins = check_count(num_bins, "num_bins")
+    check_probabilities(probability, "probability", levels=False)
     p = ops.cast(probability, "float32")
     exact = wide(p)
     if ops.dtype(exact) == "float64":  # holds p times the number of bins without rounding
@@ -79,6 +89,7 @@ def cell_index(probability):
     >>> [int(c) for c in cell_index([0.0, 0.5, 1.0])]
     [0, 3969, 6914]
     """
+    check_probabilities(probability, "probability", levels=False)
     p = ops.cast(probability, "float32")
     low = ops.right_shift(ops.view(p, "int32"), _SHIFT) - (_LEAST - 1)
     rest = ops.view(1.0 - p, "int32")  # exact for p >= 1/2
@@ -132,6 +143,9 @@ def expected_calibration_error(weight, confidence, vote, norm="l1"):
     Returns:
         The error, of shape `(...)`.
 
+    Raises:
+        ValueError: For an unknown norm.
+
     Reference: Naeini et al., *Obtaining well calibrated probabilities using Bayesian binning*, AAAI 2015; l2: Kumar
     et al., *Verified uncertainty calibration*, NeurIPS 2019.
 
@@ -139,6 +153,7 @@ def expected_calibration_error(weight, confidence, vote, norm="l1"):
     >>> [round(float(expected_calibration_error(weight, confidence, vote, norm)), 4) for norm in ("l1", "l2", "max")]
     [0.25, 0.2915, 0.4]
     """
+    check_choice(norm, "norm", NORMS)
     gap = ops.abs(ops.subtract(confidence, vote))
     if norm == "l1":
         return ops.divide_no_nan(ops.sum(gap, axis=-1), ops.sum(weight, axis=-1))

@@ -2,16 +2,16 @@
 
 from keras import ops
 
+from keras_ordseg.ops.checks import check_choice
 from keras_ordseg.ops.levels import as_float, constant
+from keras_ordseg.ops.values import check_probabilities
 
 _DECISIONS = ("mode", "median", "mean")
 
 
 def check_decision(decision):
     """Returns `decision` when it is one of `"mode"`, `"median"`, `"mean"`; a ValueError otherwise."""
-    if decision not in _DECISIONS:
-        raise ValueError(f"decision: expected one of {_DECISIONS}. Received: {decision!r}.")
-    return decision
+    return check_choice(decision, "decision", _DECISIONS)
 
 
 def decide_level(probabilities, decision="mode"):
@@ -29,14 +29,20 @@ def decide_level(probabilities, decision="mode"):
         int32 levels `(...)` in 0..K.
 
     Raises:
-        ValueError: For an unknown decision.
+        ValueError: For an unknown decision, or probabilities that are none, where values can be read.
 
     >>> p = [0.4, 0.1, 0.1, 0.3, 0.1]                           # F = .4 .5 .6 .9 1, E[k] = 1.6
     >>> [int(decide_level(p, d)) for d in ("mode", "median", "mean")]
     [0, 1, 2]
     """
-    p = as_float(probabilities)
-    if check_decision(decision) == "mode":
+    check_decision(decision)
+    check_probabilities(probabilities, "probabilities")
+    return decided_level(as_float(probabilities), decision)
+
+
+def decided_level(p, decision):
+    """`decide_level` of float probabilities, unchecked: those of a pixel that is not finite may be 0."""
+    if decision == "mode":
         return ops.cast(ops.argmax(p, axis=-1), "int32")
     size = p.shape[-1]
     if decision == "mean":

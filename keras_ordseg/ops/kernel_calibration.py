@@ -3,8 +3,12 @@
 import numpy as np
 from keras import ops
 
+from keras_ordseg._checks import ArgumentError
+from keras_ordseg.ops.checks import check_choice
 from keras_ordseg.ops.sums import wide
+from keras_ordseg.ops.values import check_probabilities
 
+NORMS = ("l1", "l2")
 BANDWIDTHS = tuple(float(h) for h in np.geomspace(1e-3, 0.1, 9))
 _ROWS = 1024  # of the matrix of kernels at a time
 
@@ -29,6 +33,9 @@ def kernel_calibration_error(probability, vote, weight, bandwidth=0.01, norm="l1
     Returns:
         The error, a scalar.
 
+    Raises:
+        ValueError: For an unknown norm, a bandwidth out of range, or values outside [0, 1] where they can be read.
+
     Reference: Popordanoska, Sayer and Blaschko, *A consistent and differentiable Lp canonical calibration error
     estimator*, NeurIPS 2022.
 
@@ -36,6 +43,10 @@ def kernel_calibration_error(probability, vote, weight, bandwidth=0.01, norm="l1
     >>> round(float(kernel_calibration_error(p, np.array([0.0, 0.5, 1.0]), np.ones(3))), 4)
     0.1667
     """
+    check_bandwidth(bandwidth)
+    check_choice(norm, "norm", NORMS)
+    check_probabilities(probability, "probability", levels=False)
+    check_probabilities(vote, "vote", levels=False)
     probability, vote, weight = (wide(ops.convert_to_tensor(x)) for x in (probability, vote, weight))
     if bandwidth == "likelihood":
         best, estimate = None, None
@@ -49,6 +60,14 @@ def kernel_calibration_error(probability, vote, weight, bandwidth=0.01, norm="l1
     gap = ops.abs(estimate - probability)
     mean = ops.divide_no_nan(ops.sum(weight * (gap if norm == "l1" else gap * gap)), ops.sum(weight))
     return mean if norm == "l1" else ops.sqrt(mean)
+
+
+def check_bandwidth(bandwidth):
+    """Returns `bandwidth` when it is a number in [0.0001, 1] or `"likelihood"`; a ValueError otherwise."""
+    number = isinstance(bandwidth, (int, float, np.number)) and not isinstance(bandwidth, bool)
+    if not (number and 1e-4 <= bandwidth <= 1) and not (isinstance(bandwidth, str) and bandwidth == "likelihood"):
+        raise ArgumentError("bandwidth", "a number in [0.0001, 1] or 'likelihood'", repr(bandwidth))
+    return float(bandwidth) if number else bandwidth
 
 
 def _leave_one_out(probability, vote, weight, bandwidth):

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_ordseg.ops.ratings import resolve_quorum
+from keras_ordseg.ops.values import check_scores
 
 
 def as_float(x):
@@ -22,9 +23,13 @@ def level_probabilities(logits):
     Returns:
         Probabilities `(..., K+1)` that sum to 1, float32 for half-precision input.
 
+    Raises:
+        ValueError: If they are probabilities already, where values can be read.
+
     >>> [round(float(p), 4) for p in level_probabilities([0.0, 0.0, 0.0, 0.0])]
     [0.25, 0.25, 0.25, 0.25]
     """
+    check_scores(logits, argument="logits")
     return ops.softmax(as_float(logits), axis=-1)
 
 
@@ -54,7 +59,8 @@ def readout_logit(logits, readout="expected"):
         Logits of shape `(...)`.
 
     Raises:
-        ValueError: For an unknown read-out or a quorum outside 1..K.
+        ValueError: For an unknown read-out, a quorum outside 1..K, or level probabilities in the place of logits where
+            values can be read.
 
     Reference: majority read-out: Riera-Marín et al., *Multi-Rater Calibrated Segmentation Models*, arXiv 2605.02437.
 
@@ -62,6 +68,7 @@ def readout_logit(logits, readout="expected"):
     >>> round(float(ops.sigmoid(readout_logit(z))), 4)
     0.8
     """
+    check_scores(logits, argument="logits")
     logits = as_float(logits)
     readout = check_readout(readout)
     num_raters = logits.shape[-1] - 1
@@ -87,11 +94,15 @@ def readout_probability(y_pred, readout="expected", from_logits=True):
     Returns:
         Probabilities of shape `(...)`.
 
+    Raises:
+        ValueError: As `readout_logit`, or for values that are no probabilities, or no levels that sum to 1.
+
     >>> float(readout_probability([[0.0, 0.5, 0.5]], "majority", from_logits=False)[0])
     1.0
     """
     if from_logits:
         return ops.sigmoid(readout_logit(y_pred, readout))
+    check_scores(y_pred, from_logits=False)
     p = as_float(y_pred)
     readout = check_readout(readout)
     num_raters = p.shape[-1] - 1
@@ -133,8 +144,7 @@ def consensus_probability(logits, quorum="majority"):
     >>> round(float(consensus_probability([0.0, 0.0, 0.0], 1)), 4)
     0.6667
     """
-    logits = as_float(logits)
-    return readout_probability(logits, resolve_quorum(quorum, max(logits.shape[-1] - 1, 1)))
+    return readout_probability(logits, resolve_quorum(quorum, max(np.shape(logits)[-1] - 1, 1)))
 
 
 def level_logits(y_pred, from_logits=True):

@@ -4,6 +4,7 @@ from keras import ops
 
 from keras_ordseg.ops.levels import as_float, readout_probability
 from keras_ordseg.ops.sums import wide
+from keras_ordseg.ops.values import check_probabilities, check_scores
 
 
 def image_sums(values):
@@ -41,11 +42,16 @@ def dice(prediction, target, weights):
     Returns:
         Values in [0, 1], `(batch,)`.
 
+    Raises:
+        ValueError: For values outside [0, 1], where they can be read.
+
     Reference: Dice, *Measures of the amount of ecologic association between species*, Ecology 26, 1945.
 
     >>> float(dice(ops.zeros((1, 4)), ops.zeros((1, 4)), ops.ones((1, 4)))[0])
     1.0
     """
+    check_probabilities(prediction, "prediction", "compare the logits with a threshold first", levels=False)
+    check_probabilities(target, "target", levels=False)
     return ratio(*dice_terms(prediction, target, weights))
 
 
@@ -68,6 +74,7 @@ def nested_masks(y_pred, from_logits=True):
     >>> [int(m) for m in nested_masks([0.1, 0.2, 0.6, 0.1], from_logits=False)]
     [1, 1, 0]
     """
+    check_scores(y_pred, from_logits)
     y_pred = as_float(y_pred)
     masks = [readout_probability(y_pred, t, from_logits) > 0.5 for t in range(1, y_pred.shape[-1])]
     return ops.cast(ops.stack(masks, axis=-1), "float32")

@@ -6,6 +6,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_ordseg._checks import ArgumentError
+from keras_ordseg.ops.checks import check_num_raters
+
+_AT_ONCE = 64  # images whose values are read together
+
 
 def majority_quorum(num_raters: int) -> int:
     """The number of raters that makes a majority, `ceil(K / 2)`: ties are foreground.
@@ -19,7 +24,7 @@ def majority_quorum(num_raters: int) -> int:
     >>> majority_quorum(7), majority_quorum(4)
     (4, 2)
     """
-    return -(-int(num_raters) // 2)
+    return -(-check_num_raters(num_raters) // 2)
 
 
 def resolve_quorum(quorum, num_raters: int) -> int:
@@ -83,7 +88,8 @@ def panel(y_true, y_pred, sample_weight=None, num_raters=None, dtype="float32") 
 
     `y_true` is ratings when its rank equals that of `y_pred`, and votes of a complete panel of K when it has
     one axis less. Values that cannot be (a vote above K, more than K answers, a rating outside {-1, 0, 1}) are
-    errors where they can be read, and make the pixel's weight NaN inside a compiled graph.
+    errors where they can be read, and make the pixel's weight NaN inside a compiled graph; there a dtype or a number of
+    slots that may as well stand for something else is an error (`_check_dtype`).
 
     Args:
         y_true: Ratings `(batch, *spatial, slots)` or votes `(batch, *spatial)`.
@@ -99,6 +105,14 @@ def panel(y_true, y_pred, sample_weight=None, num_raters=None, dtype="float32") 
         ValueError: For a wrong rank, shape or value, naming the argument.
     """
     pred_shape = tuple(y_pred.shape)
+    if getattr(getattr(y_true, "shape", None), "rank", 0) is None:  # TensorFlow retraced for votes and ratings alike
+        raise ArgumentError(
+            "y_true",
+            f"votes of rank {len(pred_shape) - 1} or ratings of rank {len(pred_shape)}",
+            "a tensor of unknown rank",
+            "compile the model again between votes and ratings",
+            "give all targets as ratings",
+        )
     true_shape = tuple(np.shape(y_true) if not hasattr(y_true, "shape") else y_true.shape)
     levels = pred_shape[-1]
     if levels is None:
@@ -133,12 +147,14 @@ def panel(y_true, y_pred, sample_weight=None, num_raters=None, dtype="float32") 
                 "does not tell K. Pass num_raters=K to this loss or metric, or give ratings as y_true."
             )
         _check_votes(y_true, num_raters)
+        _check_dtype(y_true, true_shape, None, num_raters)
         y_true = ops.cast(ops.convert_to_tensor(y_true), dtype)
         bad = ops.logical_or(y_true < 0, y_true > num_raters)
         bad = ops.logical_or(bad, ops.not_equal(y_true, ops.floor(y_true)))  # NaN differs from itself
         marked, rated, complete = y_true, ops.full_like(y_true, num_raters), True
     else:
         _check_ratings(y_true, num_raters, "y_true")
+        _check_dtype(y_true, true_shape, true_shape[-1], num_raters if levels > 1 else None)
         y_true = ops.convert_to_tensor(y_true)
         is_marked, is_absent = ops.equal(y_true, 1), ops.equal(y_true, -1)
         known = ops.logical_or(ops.logical_or(is_marked, is_absent), ops.equal(y_true, 0))
@@ -156,6 +172,36 @@ def panel(y_true, y_pred, sample_weight=None, num_raters=None, dtype="float32") 
         weights = weights * _broadcast_weights(sample_weight, weights, dtype)
     weights = ops.where(bad, ops.full_like(weights, float("nan")), weights)
     return Panel(marked, rated, weights, complete, num_raters)
+
+
+def read_targets(y_true, pred_shape, num_raters=None, argument="y_true"):
+    """NumPy targets with every value read before training, in a dtype that a compiled graph takes.
+
+    Args:
+        y_true: Votes or ratings as a NumPy array.
+        pred_shape: Shape of the output they are for, `(batch, *spatial, K+1)` or `(batch, *spatial, 1)`.
+        num_raters: K of votes for a binary output.
+        argument: Its name in messages.
+
+    Returns:
+        Ratings as int8 (bool as it is) and votes as integers; targets of another rank as they are.
+
+    Raises:
+        ValueError: For impossible values, naming the argument.
+    """
+    num_raters = pred_shape[-1] - 1 or num_raters
+    is_votes = y_true.ndim == len(pred_shape) - 1
+    if not is_votes and y_true.ndim != len(pred_shape) or is_votes and num_raters is None:
+        return y_true
+    for start in range(0, len(y_true), _AT_ONCE):
+        part = y_true[start : start + _AT_ONCE]
+        if is_votes:
+            _check_votes(part, num_raters, argument)
+        else:
+            _check_ratings(part, num_raters, argument)
+    if is_votes:
+        return y_true if y_true.dtype.kind in "iub" else y_true.astype("int32")
+    return y_true if y_true.dtype.kind == "b" else y_true.astype("int8", copy=False)
 
 
 def _broadcast_weights(sample_weight, like, dtype):
@@ -182,6 +228,54 @@ def concrete(x):
     return None
 
 
+def _check_dtype(y_true, shape, slots, num_raters):
+    """An error where values cannot be read and dtype and shape leave open what they mean: it would show as NaN only.
+
+    Args:
+        y_true: Votes or ratings.
+        shape: Their shape.
+        slots: Rater slots of ratings; None for votes.
+        num_raters: K of levels; None for a binary output.
+    """
+    if concrete(y_true) is not None:
+        return
+    dtype = keras.backend.standardize_dtype(y_true.dtype)
+    if slots is None:
+        if not dtype.startswith(("int", "uint", "bool")):
+            raise ArgumentError(
+                "y_true",
+                f"votes, whole numbers in 0..{num_raters}, of an integer dtype where their values cannot be read",
+                f"{dtype} of shape {shape}",
+                "cast whole numbers, y.astype('int32'); of shares v/K take np.rint(K * y).astype('int32')",
+            )
+        return
+    if dtype in ("int8", "bool"):
+        return
+    if dtype.startswith("uint"):
+        raise ArgumentError(
+            "y_true",
+            "ratings 1, 0 or -1 (did not rate) of a signed dtype such as int8 where their values cannot be read",
+            f"{dtype}, in which an absent rater is another number",
+            "map the values to 1, 0 and -1, then y.astype('int8')",
+        )
+    if num_raters is not None and slots is not None and slots > num_raters:
+        raise ArgumentError(
+            "y_true",
+            f"ratings (batch, *spatial, raters) of at most {num_raters} raters, because y_pred has {num_raters + 1} levels",
+            f"{dtype} of shape {shape}",
+            "of one-hot levels take y.argmax(-1), which is votes",
+            "give ratings of more slots, of which some are -1 at every pixel, as int8",
+        )
+    if num_raters is not None and num_raters > 1 and slots == 1:
+        raise ArgumentError(
+            "y_true",
+            "votes (batch, *spatial) or ratings (batch, *spatial, raters)",
+            f"{dtype} of shape {shape}, which may be either",
+            "give votes without the last axis, y[..., 0]",
+            "give one rater's answers as int8",
+        )
+
+
 def _check_ratings(y_true, num_raters, argument):
     values = concrete(y_true)
     if values is None or values.size == 0:
@@ -199,7 +293,7 @@ def _check_ratings(y_true, num_raters, argument):
         )
 
 
-def _check_votes(y_true, num_raters):
+def _check_votes(y_true, num_raters, argument="y_true"):
     values = concrete(y_true)
     if values is None or values.size == 0:
         return
@@ -207,6 +301,6 @@ def _check_votes(y_true, num_raters):
         wrong = ~((values >= 0) & (values <= num_raters) & (values == np.floor(values)))
     if wrong.any():
         raise ValueError(
-            f"y_true: expected votes, whole numbers in 0..{num_raters} (K={num_raters}). Received the value(s) "
+            f"{argument}: expected votes, whole numbers in 0..{num_raters} (K={num_raters}). Received the value(s) "
             f"{np.unique(values[wrong])[:5].tolist()}. Absent raters travel as -1 in ratings, not in votes."
         )

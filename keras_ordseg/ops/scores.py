@@ -11,19 +11,19 @@ import functools
 import numpy as np
 from keras import ops
 
+from keras_ordseg.ops.checks import check_choice
 from keras_ordseg.ops.joint_score import joint_score
 from keras_ordseg.ops.levels import as_float, constant, level_logits, readout_logit
 from keras_ordseg.ops.ratings import panel, resolve_quorum
 from keras_ordseg.ops.thinning import scaled_quorum, thinned_readout_terms, thinning_kernel
+from keras_ordseg.ops.values import check_probabilities, check_scores, check_single
 
 _NORMALIZATIONS = ("levels", "thresholds", "sum")
 
 
 def check_normalization(normalization):
     """Returns `normalization` when it is one of `"levels"`, `"thresholds"`, `"sum"`; a ValueError otherwise."""
-    if normalization not in _NORMALIZATIONS:
-        raise ValueError(f"normalization: expected one of {_NORMALIZATIONS}. Received: {normalization!r}.")
-    return normalization
+    return check_choice(normalization, "normalization", _NORMALIZATIONS)
 
 
 def ranked_probability_score(y_true, logits, normalization="levels"):
@@ -53,6 +53,8 @@ def ranked_probability_score(y_true, logits, normalization="levels"):
     >>> round(float(ranked_probability_score(ops.zeros((1, 1)), z)[0, 0]), 4)
     0.1852
     """
+    check_single(y_true=y_true, logits=logits)
+    check_scores(logits, argument="logits")
     logits = level_logits(logits)
     p = panel(y_true, logits, dtype=logits.dtype)
     return p.weights * rps_of_panel(p, logits, normalization)  # 1, 0 where nobody rated, NaN for what cannot be
@@ -197,6 +199,12 @@ def binary_cross_entropy(target, logit):
     >>> round(float(binary_cross_entropy(0.5, 0.0)), 4)
     0.6931
     """
+    check_probabilities(target, "target", levels=False)
+    return cross_entropy(target, logit)
+
+
+def cross_entropy(target, logit):
+    """`binary_cross_entropy` of what a `Panel` gives, unchecked: where y_true is impossible, so is the target."""
     target, logit = as_float(target), as_float(logit)
     return target * ops.softplus(-logit) + (1.0 - target) * ops.softplus(logit)
 
@@ -217,5 +225,6 @@ def brier(votes, counts, probability):
     >>> round(float(brier(1.0, 2.0, 0.5)), 4)
     0.5
     """
+    check_probabilities(probability, "probability", levels=False)
     votes, counts, probability = as_float(votes), as_float(counts), as_float(probability)
     return votes * ops.square(1.0 - probability) + (counts - votes) * ops.square(probability)

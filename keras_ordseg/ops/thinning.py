@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_ordseg.ops.levels import as_float, constant
 from keras_ordseg.ops.ratings import resolve_quorum
+from keras_ordseg.ops.values import check_probabilities
 
 _NEVER = -1e30  # the logarithm of 0, but for the infinity, which has no gradient
 
@@ -38,11 +39,12 @@ def thin_levels(probabilities, num_raters: int):
         Level probabilities `(..., n+1)`.
 
     Raises:
-        ValueError: If `num_raters` is outside 1..K.
+        ValueError: If `num_raters` is outside 1..K, or the probabilities are none, where values can be read.
 
     >>> [round(float(p), 4) for p in thin_levels([0.0, 1.0, 0.0], 1)]      # 1 of 2 marks: a coin toss
     [0.5, 0.5]
     """
+    check_probabilities(probabilities, "probabilities")
     p = as_float(probabilities)
     total = p.shape[-1] - 1
     if (

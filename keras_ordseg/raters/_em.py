@@ -1,5 +1,6 @@
 """Expectation maximisation of the raters' confusions over patterns of answers, for many images at once."""
 
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -40,9 +41,9 @@ def estimate(counts, rows, num_classes=2, prior="free", tolerance=1e-7, max_iter
     Returns:
         A `Fit`.
     """
-    if not tolerance > 0:
+    if isinstance(tolerance, str) or not tolerance > 0:
         raise ValueError(f"tolerance must be above 0, came {tolerance!r}")
-    if max_iterations < 1:
+    if not isinstance(max_iterations, Integral) or max_iterations < 1:
         raise ValueError(f"max_iterations must be 1 or more, came {max_iterations!r}")
     counts = counts * (rows >= 0).any(axis=-1)
     step = max(1, _AT_ONCE // (len(rows) * num_classes))

@@ -49,6 +49,8 @@ def hard_target(votes, counts, method, num_raters, where):
 def checked_ratings(ratings, name="ratings", num_classes=2):
     """`ratings` as an array, once it is certain that they are ratings (or labels of so many classes)."""
     ratings = np.asarray(ratings)
+    if ratings.dtype == bool:
+        ratings = ratings.astype(np.int8)
     if ratings.ndim < 2 or not ratings.size:
         raise ValueError(f"{name} must be (*shape, K) and not empty, came shape {ratings.shape}")
     allowed = "1, 0 and -1" if num_classes == 2 else f"0 to {num_classes - 1}, and -1"

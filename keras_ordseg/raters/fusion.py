@@ -1,7 +1,10 @@
 """Several raters' masks to one target, in NumPy."""
 
+from numbers import Integral
+
 import numpy as np
 
+from keras_ordseg._checks import ArgumentError
 from keras_ordseg.raters._estimates import foreground, warn_of
 from keras_ordseg.raters._rules import (
     ESTIMATED,
@@ -70,6 +73,8 @@ def fuse(
         present = present_raters(ratings)
         if not present.any(axis=-1).all():
             raise ValueError(f"image {int(np.argmin(present.any(axis=-1)))} of ratings was rated by nobody")
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0):
+            raise ArgumentError("seed", "None or an int of at least 0", repr(seed))
         chosen = draw_raters(present, np.random.default_rng(seed))
         chosen = chosen.reshape((-1,) + (1,) * (ratings.ndim - 1))
         return np.take_along_axis(ratings, chosen, axis=-1).astype(np.int8)

@@ -1,5 +1,6 @@
 """STAPLE and Dawid–Skene: the raters' errors and the truth behind their answers, estimated together."""
 
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -51,8 +52,8 @@ def staple(ratings, prior="global", restrict=None, tolerance=1e-7, max_iteration
         ratings: integers `(*spatial, K)` of 1, 0 and -1 (did not rate).
         prior: `g`: `"global"`, the mean of `v/n` over the pixels, or a number between 0 and 1.
         restrict: the pixels that are estimated from: None, all; `"disputed"`, those whose raters differ; `"box"`, the
-            bounding box of all marks; or a boolean array `(*spatial,)`. The others keep `v/n`, and do not count in
-            the prior, sensitivities and specificities. Large background pulls the prior to 0 and every
+            bounding box of all marks; or booleans `(*spatial,)`, an array or nested lists. The others keep `v/n`, and do not
+            count in the prior, sensitivities and specificities. Large background pulls the prior to 0 and every
             specificity to 1, which a restriction prevents.
         tolerance: stop when no sensitivity and specificity changes by more in an iteration.
         max_iterations: stop there in any case.
@@ -78,8 +79,8 @@ def staple(ratings, prior="global", restrict=None, tolerance=1e-7, max_iteration
     (array([1.   , 1.   , 0.987]), array([0., 1.], dtype=float32))
     """
     ratings = checked_ratings(ratings)
-    if isinstance(restrict, np.ndarray):
-        restrict = restrict[None]
+    if restrict is not None and not isinstance(restrict, str):
+        restrict = np.asarray(restrict)[None]
     probability, (fit,) = foreground(
         ratings[None],
         "staple",
@@ -132,7 +133,7 @@ def dawid_skene(labels, num_classes: int, tolerance=1e-7, max_iterations=20_000)
     >>> raters.dawid_skene(labels, num_classes=3).probability.argmax(axis=-1)
     array([0, 1, 2, 2, 0])
     """
-    if num_classes < 2:
+    if isinstance(num_classes, bool) or not isinstance(num_classes, Integral) or num_classes < 2:
         raise ValueError(f"num_classes must be 2 or more, came {num_classes!r}")
     labels = checked_ratings(labels, "labels", num_classes)
     patterns = find_patterns(labels, num_classes)

@@ -10,7 +10,13 @@ import re
 import keras
 import numpy as np
 
+from keras_ordseg.layers import IsotonicCalibration, TemperatureScaling, VectorScaling
+from keras_ordseg.models._inside import layers_inside
+from keras_ordseg.models._outputs import output_of
+from keras_ordseg.models.preprocessing import ImageScaling, mode_name
+
 _PACKAGES = ("keras-ordseg", "keras", "tensorflow", "numpy")
+CALIBRATORS = (TemperatureScaling, VectorScaling, IsotonicCalibration)
 READOUTS = {
     "agreement": "E[k] / K, the chance that a rater drawn at random marks the pixel",
     "majority": "P(k >= ceil(K/2))",
@@ -64,15 +70,18 @@ def make_card(about, own):
 
 def card_fields(model, raters, calibrators, signatures, left_out, settings):
     """The fields of the card that the export knows."""
-    preprocessing = getattr(model, "preprocessing", None)
+    attached = attached_calibrators(model)
+    after = {name: _layer(layer) for name, layer in (calibrators or attached).items()}
+    if calibrators and attached:
+        after = {name: {**card, "on_top_of": _layer(attached.get(name))} for name, card in after.items()}
     return {
         "format": "keras_ordseg model card 1",
         "model": model.name,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "raters": raters.get(None, raters),
         "structures": None if None in raters else list(raters),
-        "preprocessing": preprocessing if isinstance(preprocessing, str | None) else type(preprocessing).__name__,
-        "calibrator": {name or "": _layer(layer) for name, layer in calibrators.items()} or None,
+        "preprocessing": preprocessing_of(model),
+        "calibrator": {name or "": card for name, card in after.items()} or None,
         **settings,
         "signatures": signatures,
         "left_out": left_out,
@@ -101,15 +110,50 @@ def _named(name, signatures):
     return any(output == name or output.endswith(f"_{name}") for output in outputs)
 
 
+def preprocessing_of(model):
+    """How images are prepared inside a model, wherever in it: a mode, the numbers of a scaling, or the class of a layer."""
+    found = []
+    for layer in layers_inside(model):
+        own = getattr(layer, "preprocessing", None) if isinstance(layer, keras.Model) else None
+        if isinstance(layer, ImageScaling):
+            own = mode_name(layer)
+        elif isinstance(own, keras.layers.Layer):
+            own = None if isinstance(own, ImageScaling) else type(own).__name__
+        if own is not None and own not in found:
+            found.append(own)
+    return found[0] if len(found) == 1 else found or None
+
+
+def attached_calibrators(model):
+    """`{structure: layer}` of the calibrators that stand last in a model, through models that are used as layers."""
+    found, output = {}, output_of(model)
+    for name, tensor in (output if isinstance(output, dict) else {None: output}).items():
+        operation, _, index = tensor._keras_history
+        while isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
+            operation, _, index = operation.outputs[index]._keras_history
+        if isinstance(operation, CALIBRATORS):
+            found[name] = operation
+    return found
+
+
 def _layer(layer):
-    """A layer's name, class and, where it has only a few, its weights."""
+    """A layer's name, class, and the numbers that it works with."""
+    if layer is None:
+        return None
+    return {"name": layer.name, "class": type(layer).__name__, "weights": _numbers(layer)}
+
+
+def _numbers(layer):
+    """The weights of a layer, where they are few, and the settings that are its own; of a model by layer."""
+    if isinstance(layer, keras.Model):
+        inside = [each for each in layer.layers if not isinstance(each, keras.layers.InputLayer)]
+        return {each.name: _numbers(each) for each in inside}
     values = {weight.name: np.asarray(weight) for weight in layer.weights}
-    few = sum(value.size for value in values.values()) <= 100
-    return {
-        "name": layer.name,
-        "class": type(layer).__name__,
-        "weights": {name: value.tolist() for name, value in values.items()} if few else None,
-    }
+    if sum(value.size for value in values.values()) > 100:
+        return None
+    own = layer.get_config() if isinstance(layer, CALIBRATORS) or not values else {}
+    own = {name: value for name, value in own.items() if name not in ("name", "trainable", "dtype", "data_format")}
+    return {name: value.tolist() for name, value in values.items()} | _plain(own, "calibrator")
 
 
 def _plain(value, place):

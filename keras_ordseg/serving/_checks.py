@@ -6,7 +6,10 @@ from numbers import Integral, Real
 import keras
 import numpy as np
 
-from keras_ordseg.models._outputs import logit_outputs, size_multiple
+from keras_ordseg._checks import ArgumentError
+from keras_ordseg.models._inside import output_sides, size_multiple
+from keras_ordseg.models._outputs import logit_outputs
+from keras_ordseg.ops.values import check_scores
 from keras_ordseg.serving._load import plain
 
 
@@ -56,7 +59,8 @@ def check_calibrators(calibrator, outputs):
         shape = tuple(outputs[name].shape)
         expected = "calibrator: expected a layer from logits to logits of the same shape, as calibration.fit gives, here "
         expected += f"{shape}."
-        if isinstance(layer, keras.Model) and size_multiple(layer) > 1:
+        images = isinstance(layer, keras.Model) and layer.built and getattr(layer, "inputs", None)
+        if images and len(layer.inputs[0].shape) == len(shape) and size_multiple(layer) != 1:
             raise ValueError(f"{expected} '{layer.name}' is a segmentation model, which takes images.")
         for x in (layer.built and getattr(layer, "inputs", None)) or ():
             if len(x.shape) != len(shape) or any(w not in (None, s) for w, s in zip(x.shape, shape, strict=True)):
@@ -72,11 +76,50 @@ def check_calibrators(calibrator, outputs):
 
 def check_multiples(multiple, model, shape):
     """For each spatial axis the number that its side must be a multiple of; 1 where the side is fixed."""
+    found = size_multiple(model)
+    if found is None:
+        sides = tuple(64 if side is None else side for side in shape[1:-1])
+        given = output_sides(model, sides) or [None]
+        raise ArgumentError(
+            "model",
+            "an output of the image's size",
+            f"{' and '.join(map(str, given))} pixels from '{model.name}' for images of {sides}",
+            "enlarge its output, as layers.BilinearUpsampling does",
+        )
     if multiple is None:
-        multiple = size_multiple(model)
+        multiple = found
     if not isinstance(multiple, Integral) or multiple < 1:
         raise ValueError(f"multiple: expected an int of at least 1. Received: {multiple!r}.")
+    if multiple % found:
+        raise ArgumentError(
+            "multiple", f"a multiple of {found}, which the strides of '{model.name}' need", f"{multiple}", "leave it out"
+        )
     return tuple(int(multiple) if side is None else 1 for side in shape[1:-1])
+
+
+def check_trial(outputs, image):
+    """A ValueError where what a model makes of an image cannot be its logits: another size, or probabilities.
+
+    Sides and values are read where they can be, outside of a graph.
+    """
+    for z in keras.tree.flatten(outputs):
+        sides, wanted = tuple(z.shape[1:-1]), tuple(image.shape[1:-1])
+        if None not in (*sides, *wanted) and sides != wanted:
+            raise ArgumentError(
+                "model",
+                "an output of the image's size",
+                f"{sides} pixels for an image of {wanted}",
+                "give multiple=, the largest stride of the model, or enlarge its output",
+            )
+        if z.shape[-1] > 1 and not isinstance(z, keras.KerasTensor):
+            try:
+                levels = np.asarray(keras.ops.convert_to_numpy(z), "float64")
+            except Exception:  # inside a graph, where each backend raises its own kind
+                continue
+            if levels.min(initial=0) >= 0 and np.allclose(levels.sum(-1), 1, atol=1e-4):
+                raise ArgumentError(
+                    "model", "logits", "rows of numbers in [0, 1] that sum to 1, as probabilities do", "take softmax away"
+                )
 
 
 def check_spacing(spacing, shape):
@@ -93,6 +136,25 @@ def check_spacing(spacing, shape):
     return float(math.prod(values)), ("mm", "mm²", "mm³")[rank - 1], [float(s) for s in values]
 
 
+def check_scale(distances, images):
+    """An error where the spacing of what is sent is not that of training, and the served graph does not rescale."""
+    trained = (images or {}).get("spacing")
+    if distances is None or trained is None or images["fit"] == "resize":
+        return
+    if not same_spacing(distances, trained):
+        raise ArgumentError(
+            "spacing",
+            f"{trained} mm, in which the model was trained (models.describe_images)",
+            f"{distances}",
+            "resample the images before they are sent, or leave it out",
+        )
+
+
+def same_spacing(one, other):
+    """Whether two spacings differ by less than 5 % on every axis."""
+    return all(abs(a / b - 1) < 0.05 for a, b in zip(one, other, strict=True))
+
+
 def check_settings(review_threshold, max_pixels, value_range):
     """A ValueError for what is no share, no number of pixels, no range."""
     if not isinstance(review_threshold, Real) or not 0 <= review_threshold <= 1:
@@ -105,12 +167,13 @@ def check_settings(review_threshold, max_pixels, value_range):
             raise ValueError(f"value_range: expected (lowest, highest), or None. Received: {value_range!r}.")
 
 
-def check_sample(sample, shape, multiples, value_range):
+def check_sample(sample, shape, multiples, value_range, size=None):
     """A batch of float32 images as clients send them: the user's, or blank ones of a usual size."""
     low, high = (-math.inf, math.inf) if value_range is None else value_range
     if sample is None:
         usual = {1: 1024, 2: 256, 3: 64}[len(shape) - 2]
         sides = [-(-usual // m) * m if side is None else side for side, m in zip(shape[1:-1], multiples, strict=True)]
+        sides = sides if size is None else size
         return np.full((1, *sides, shape[-1]), 0.0 if value_range is None else low, "float32")
     array = np.asarray(sample, "float32")
     array = array[None] if array.ndim == len(shape) - 1 else array
@@ -127,6 +190,13 @@ def check_sample(sample, shape, multiples, value_range):
             f"refuses others. They span {array.min():g} to {array.max():g}."
         )
     return array
+
+
+def check_logits(logits):
+    """A ValueError where the model's levels of a trial image are probabilities: they would be taken for logits."""
+    named = logits if isinstance(logits, dict) else {None: logits}
+    for name, z in named.items():
+        check_scores(keras.ops.convert_to_numpy(z), argument=f"model, output {name!r}" if name else "model")
 
 
 def check_finite(outputs, calibrators):

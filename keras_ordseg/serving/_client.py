@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_ordseg.serving._client_address import parse
 from keras_ordseg.serving._client_errors import ServingError
 from keras_ordseg.serving._client_grpc import Grpc
 from keras_ordseg.serving._client_rest import Rest
-
-_URL = re.compile(r"(https?://[^/\s]+(/[^\s?#]*)?|grpc://[^/\s]+)", re.IGNORECASE)
 
 
 class Client:
@@ -23,10 +22,12 @@ class Client:
     `encoded` shortens what is sent: it takes PNG and JPEG files.
 
     Args:
-        url: `"http://host:8501"` or `"https://..."` for REST, `"grpc://host:8500"` for gRPC without encryption.
+        url: `"http://host:8501"` or `"https://..."` for REST, `"grpc://host:8500"` for gRPC without encryption. REST takes
+            `"https://user:password@host"`, sent as basic authentication and never shown. The proxies of the environment
+            are used, except for this machine (`localhost`, `127.0.0.1`).
         model: Name under which the model is served. Default `"segmenter"`.
         version: Version of the model. Default `None`: the newest.
-        timeout: Seconds to wait for one answer. Default 30.
+        timeout: Seconds to wait for one whole answer. Default 30.
 
     Raises:
         ValueError: If an argument is not of this kind.
@@ -42,17 +43,16 @@ class Client:
     """
 
     def __init__(self, url, model="segmenter", version=None, timeout=30.0):
-        if not isinstance(url, str) or not _URL.fullmatch(url):
-            raise ValueError(f"url: expected 'http://host:8501', 'https://...' or 'grpc://host:8500'. Received: {url!r}.")
+        address = parse(url)
         if not isinstance(model, str) or not re.fullmatch(r"[\w.-]+", model):
             raise ValueError(f"model: expected the name of a served model, as 'segmenter'. Received: {model!r}.")
         if version is not None and (not isinstance(version, Integral) or isinstance(version, bool) or version < 0):
             raise ValueError(f"version: expected a number such as 1, or None. Received: {version!r}.")
         if not isinstance(timeout, Real) or not 0 < timeout < float("inf"):
             raise ValueError(f"timeout: expected seconds, above 0. Received: {timeout!r}.")
-        self.url, self.model, self.version = url.rstrip("/"), model, version
-        transport = Grpc if url.lower().startswith("grpc:") else Rest
-        self._transport = transport(self.url, model, None if version is None else int(version), timeout)
+        self.url, self.model, self.version = address.url, model, version
+        transport = Grpc if address.scheme == "grpc" else Rest
+        self._transport = transport(address, model, None if version is None else int(version), timeout)
         self._signatures = None
 
     def predict(self, images, signature="serving_default", outputs=None):
@@ -71,7 +71,8 @@ class Client:
             ValueError: If `images` does not fit the signature.
             ConnectionError: If no server answers.
             TimeoutError: If the answer takes longer than `timeout`.
-            ServingError: If the server refuses the request, with its message.
+            ServingError: If the server refuses the request, with its message; if it sends elsewhere, or the answer is not
+                TensorFlow Serving's.
         """
         files = _files(images)
         if (files is not None) != (signature == "encoded"):
@@ -144,6 +145,8 @@ class Client:
     def _outputs(self, signature):
         if self._signatures is None or signature not in self._signatures:
             self.metadata()
+        if signature not in self._signatures:
+            raise ServingError(f"{self.url}: answers {signature!r} and does not describe it.", "UNKNOWN")
         return self._signatures[signature]["outputs"]
 
 

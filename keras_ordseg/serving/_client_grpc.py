@@ -12,7 +12,7 @@ _STATES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOA
 class Grpc:
     """The transport of `Client` over `grpc://`."""
 
-    def __init__(self, url, model, version, timeout):
+    def __init__(self, address, model, version, timeout):
         try:
             import grpc
             from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
@@ -21,8 +21,9 @@ class Grpc:
                 "grpc:// needs grpcio and tensorflow-serving-api, and these TensorFlow: pip install "
                 '"keras_ordseg[serving]". The REST interface (http://...:8501) needs neither.'
             ) from error
-        self.url, self.model, self.version, self.timeout = url, model, version, timeout
-        self._channel = grpc.insecure_channel(url.removeprefix("grpc://"), options=_OPTIONS)
+        self.url, self.model, self.version, self.timeout = address.url, model, version, timeout
+        options = [*_OPTIONS, *([("grpc.enable_http_proxy", 0)] if address.local else [])]
+        self._channel = grpc.insecure_channel(address.url.removeprefix("grpc://"), options=options)
         self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._status = model_service_pb2_grpc.ModelServiceStub(self._channel)
 
@@ -34,7 +35,10 @@ class Grpc:
         self._name(request, signature)
         request.inputs[name].CopyFrom(tf.make_tensor_proto(values, tf.string if isinstance(values, list) else None))
         answer = self._ask(self._prediction.Predict, request)
-        return {key: tf.make_ndarray(tensor) for key, tensor in answer.outputs.items()}
+        try:
+            return {key: tf.make_ndarray(tensor) for key, tensor in answer.outputs.items()}
+        except (ValueError, TypeError) as error:
+            raise ServingError(f"{self.url}: the answer is not TensorFlow Serving's: {error}", "UNKNOWN") from None
 
     def signatures(self):
         import tensorflow as tf

@@ -48,7 +48,10 @@ def convert(version, path, signature="serving_default"):
     _require_packages(path.suffix)
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(str(version))
+    try:
+        loaded = tf.saved_model.load(str(version))
+    except Exception as error:  # of damaged files, each in its own kind
+        raise ValueError(f"version: '{version}' cannot be loaded. TensorFlow says: {_first_line(error)}") from error
     there = [name for name in loaded.signatures if name != "encoded"]
     if signature not in there:
         raise ValueError(f"signature: expected one of {there}. Received: {signature!r}.")
@@ -58,14 +61,20 @@ def convert(version, path, signature="serving_default"):
         content = to_bytes(serve, str(version), signature)
     except Exception as error:  # each converter raises its own kinds
         raise RuntimeError(
-            f"The converter to {path.suffix} cannot take the signature '{signature}' of '{version}': {str(error)[:500]}"
+            f"The converter to {path.suffix} cannot take the signature '{signature}' of '{version}': {_first_line(error)}"
         ) from error
     spec = serve.structured_input_signature[1]["image"].shape
     sides = [_SIDES[len(spec) - 2] if side is None else side for side in spec[1:-1]]
-    low, high = json.loads((version / "model_card.json").read_text(encoding="utf-8"))["value_range"] or (0, 1)
+    low, high = _value_range(version / "model_card.json")
     image = np.random.default_rng(0).uniform(low, high, (2, *sides, spec[-1])).astype("float32")
     wanted = {name: value.numpy() for name, value in serve(image=tf.constant(image)).items()}
-    _compare(wanted, runner(content, signature)(image), path)
+    try:
+        found = runner(content, signature)(image)
+    except Exception as error:  # onnxruntime and LiteRT have their own kinds
+        raise RuntimeError(
+            f"The {path.suffix} file of the signature '{signature}' cannot be run: {_first_line(error)} Nothing was written."
+        ) from error
+    _compare(wanted, found, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -74,6 +83,20 @@ def convert(version, path, signature="serving_default"):
     finally:
         unfinished.unlink(missing_ok=True)
     return path
+
+
+def _first_line(error):
+    """What an outside tool says, on one line of at most 500 characters, with a full stop."""
+    text = " ".join(str(error).split())[:500] or type(error).__name__
+    return text if text.endswith(".") else f"{text}."
+
+
+def _value_range(card):
+    """The range of values of the export, [0, 1] where its card is not there or does not say."""
+    try:
+        return json.loads(card.read_text(encoding="utf-8"))["value_range"] or (0, 1)
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0, 1
 
 
 def _require_packages(suffix):

@@ -8,6 +8,7 @@ import tempfile
 
 import keras
 
+from keras_ordseg.models.described import image_description
 from keras_ordseg.serving import _checks as checks
 from keras_ordseg.serving._card import card_fields, make_card
 from keras_ordseg.serving._float32 import as_float32
@@ -36,7 +37,9 @@ def export(
     `directory/<version>/`, with versions 1, 2, 3, ... as TensorFlow Serving reads them: the SavedModel, the requests that
     warm it up (`assets.extra/tf_serving_warmup_requests`) and `model_card.json`. Neither Keras nor this package is needed
     to load it. Its signatures, each with the calibrator in the graph, take any number of images; sides that the strides
-    of the backbone do not divide are padded with the edge, and the results cut back:
+    of the backbone do not divide are padded with the edge, and the results cut back. A model of which
+    `models.describe_images` says that images were resized for training has every image resized as then, and the maps
+    brought back to the image's size:
 
     - `serving_default`: `image` float32 `(batch, *spatial, channels)`, exactly as in training, gives float32
       `"agreement"` `(batch, *spatial)`, the chance that a rater drawn at random marks the pixel, `E[k] / K`;
@@ -70,8 +73,7 @@ def export(
         card: Dict with your fields of the model card, such as `"data"`, `"metrics"`, `"intended_use"`, `"licence"`.
         max_pixels: The most pixels that the files of one `encoded` request may have together; their headers are read
             before they are decoded. Default 2**26.
-        multiple: What the sides of images are padded to a multiple of. Default: the largest stride of a segmenter or
-            ensemble of this package, and 1, no padding, for other models.
+        multiple: What the sides of images are padded to a multiple of. Default: what the graph of the model needs.
         value_range: Images with values outside it are refused, with a margin of 0.1 %, and so are NaN and infinity.
             Default `(0.0, 1.0)`; `None` takes any finite values and leaves `encoded` out. Not checked under JAX.
         dtype: `"float32"` to rebuild a model of half precision in float32, which converters need and most CPUs run
@@ -82,8 +84,9 @@ def export(
 
     Raises:
         TypeError: If `model` is not a Keras model, a calibrator not a layer, or the card not JSON.
-        ValueError: If the model is not built, or its input or output is not of the kind above; for an argument out of
-            range; if what would be served is not finite, as after a training that diverged.
+        ValueError: If the model is not built, or its input or output is not of the kind above, as of probabilities where
+            logits are expected; for an argument out of range; if the output has not the image's size; if what would be
+            served is not finite, as after a training that diverged.
         RuntimeError: Under a Keras backend that cannot write a SavedModel.
         ImportError: Without TensorFlow.
         NotADirectoryError: If `directory` is a file.
@@ -103,11 +106,17 @@ def export(
     calibrators = checks.check_calibrators(calibrator, outputs)
     multiples = checks.check_multiples(multiple, model, shape)
     pixel_size, unit, distances = checks.check_spacing(spacing, shape)
-    sample = checks.check_sample(sample, shape, multiples, value_range)
+    images = image_description(model)
+    checks.check_scale(distances, images)
+    size = images["size"] if images and images["fit"] == "resize" else None
+    if size is not None and keras.config.backend() == "tensorflow":  # any size is brought to it
+        shape = (None, *[None] * len(size), shape[-1])
+    sample = checks.check_sample(sample, shape, multiples, value_range, size)
     if dtype not in (None, "float32"):
         raise ValueError(f"dtype: expected 'float32' or None. Received: {dtype!r}.")
     raters = {name: tensor.shape[-1] - 1 for name, tensor in outputs.items()}
     settings = {
+        "trained_images": images,
         "spacing": distances,
         "area_unit": unit,
         "review_threshold": float(review_threshold),
@@ -124,8 +133,10 @@ def export(
             f"directory: expected a folder for the versions of the model. '{directory}' is a file."
         )
     graph_model = model if dtype is None else as_float32(model)
-    logits = logits_of(graph_model, calibrators, multiples, value_range)
-    checks.check_finite(by_structure(readouts, logits(keras.ops.convert_to_tensor(sample[:1]))), calibrators)
+    logits = logits_of(graph_model, calibrators, multiples, value_range, size)
+    trial = keras.ops.convert_to_tensor(sample[:1])
+    checks.check_logits(logits_of(graph_model, {}, multiples, value_range, size)(trial))
+    checks.check_finite(by_structure(readouts, logits(trial)), calibrators)
     writable(directory, "directory")
     scratch = pathlib.Path(tempfile.mkdtemp(prefix=".export-", dir=directory))
     try:
@@ -135,7 +146,7 @@ def export(
             "contours": functools.partial(contours, pixel_size=pixel_size),
             "summary": functools.partial(summary, pixel_size=pixel_size, review_threshold=review_threshold),
         }
-        left_out = _left_out(shape, raters, value_range)
+        left_out = _left_out(shape, raters, value_range, images)
         limit = None if "encoded" in left_out else max_pixels
         signatures = write_graph(path, graph_model, calibrators, shape, logits, functions, limit)
         warm = [name for name in signatures if name != "encoded" or sample[..., 0].size <= max_pixels]
@@ -149,13 +160,15 @@ def export(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _left_out(shape, raters, value_range):
+def _left_out(shape, raters, value_range, images):
     """What a user could miss, with the reason."""
     reasons = {}
     if len(shape) != 4 or shape[-1] not in (1, 3):
         reasons["encoded"] = "PNG and JPEG files are 2-D images of 1 or 3 channels"
     elif value_range is None or tuple(value_range) != (0, 1):
         reasons["encoded"] = "files are read into [0, 1], and the model was not exported for that range"
+    elif images and images["window"]:
+        reasons["encoded"] = f"files are read over their largest value, and the model was trained in {images['window']}"
     elif sum(side is None for side in shape[1:3]) == 1:
         reasons["encoded"] = "the model fixes one side of the image and leaves the other free"
     if binary := [name for name, count in raters.items() if count == 0]:

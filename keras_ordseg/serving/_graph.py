@@ -4,24 +4,36 @@ import logging
 
 import keras
 
+from keras_ordseg.ops.resizing import resize_linear
 from keras_ordseg.serving._card import describe
-from keras_ordseg.serving._checks import checked_values
+from keras_ordseg.serving._checks import check_trial, checked_values
 from keras_ordseg.serving._encoded import decode, resize_outputs
-from keras_ordseg.serving._signatures import by_structure, cut_to, pad_to_multiples
+from keras_ordseg.serving._signatures import by_structure, cut_to, pad_to_multiples, resized_logits
 
 
-def logits_of(model, calibrators, multiples, value_range):
-    """Images to calibrated logits at their size: one output, or a dict by structure."""
+def logits_of(model, calibrators, multiples, value_range, size=None):
+    """Images to calibrated logits at their size: one output, or a dict by structure.
+
+    With a size, that of training, images are brought to it, and the levels' probabilities back.
+    """
 
     def logits(image):
         if keras.config.backend() == "tensorflow":
             image = checked_values(image, value_range)
-        outputs = model(pad_to_multiples(image, multiples), training=False)
+        seen = image if size is None else resize_linear(image, size)
+        padded = pad_to_multiples(seen, multiples)
+        outputs = model(padded, training=False)
+        check_trial(outputs, padded)
         if max(multiples) > 1:
-            outputs = keras.tree.map_structure(lambda output: cut_to(output, image), outputs)
+            outputs = keras.tree.map_structure(lambda output: cut_to(output, seen), outputs)
         if isinstance(outputs, dict):
-            return {name: calibrators[name](z) if name in calibrators else z for name, z in outputs.items()}
-        return calibrators[None](outputs) if calibrators else outputs
+            outputs = {name: calibrators[name](z) if name in calibrators else z for name, z in outputs.items()}
+        elif calibrators:
+            outputs = calibrators[None](outputs)
+        if size is None:
+            return outputs
+        sides = [keras.ops.shape(image)[axis] for axis in range(1, len(image.shape) - 1)]
+        return keras.tree.map_structure(lambda z: resized_logits(z, sides), outputs)
 
     return logits
 

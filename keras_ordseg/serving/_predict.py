@@ -2,10 +2,11 @@
 
 import sys
 import time
+import warnings
 from pathlib import Path
 
 from keras_ordseg.serving._folder import writable
-from keras_ordseg.serving._predict_images import find_images, without_ending
+from keras_ordseg.serving._predict_images import find_images, mask_files, without_ending
 from keras_ordseg.serving._predict_job import Job
 from keras_ordseg.serving._predict_models import load_predictor
 from keras_ordseg.serving._predict_results import columns, read_summary, write_summary
@@ -50,14 +51,15 @@ def predict_files(
 
     Args:
         model: Folder of `export` (its newest version) or of one version; a `.keras` file, loaded in safe mode; a `Client`.
-        images: A folder (without its subfolders, and without masks such as `case7_rater1.png` where `case7_image.png` is
-            there), a pattern such as `"scans/*_image.png"`, one file or a list of files: PNG, JPEG, TIFF, BMP, NIfTI,
-            `.npy`, `.npz` with one array. With a 2-D model, volumes are predicted slice by slice. Of a colour picture a
-            model of one channel gets the luma, and of a grey one a model of three channels three times the same, as the
-            signature `encoded` does it.
+        images: A folder (without its subfolders, and without masks and maps such as `case7_rater1.png`, `case7_votes.png`
+            or `case7_mask.png` where `case7_image.png` or `case7.png` is there), a pattern such as `"scans/*_image.png"`,
+            one file or a list of files: PNG, JPEG, TIFF, BMP, NIfTI, `.npy`, `.npz` with one array. With a 2-D model,
+            volumes are predicted slice by slice. Of a colour picture a model of one channel gets the luma, and of a grey
+            one a model of three channels three times the same, as the signature `encoded` does it.
         output: Folder of the results; made where it is missing.
-        window: `(lo, hi)`, the values of the images that become 0 and 1, as in `data.cases`. Default `None`: 8 and 16 bits
-            over their largest value, floats as they are in [0, 1].
+        window: `(lo, hi)`, the values of the images that become 0 and 1, as in `data.cases`. Default `None`: the window that
+            the model was trained in (`models.describe_images`); where that is not known, 8 and 16 bits over their largest
+            value, floats as they are in [0, 1].
         sliding_window: Side of overlapping windows, one number or one for each axis of the model; see
             `models.sliding_window_inference`. Default `None`: the image as a whole, or the size that the model fixes.
         overlap: Of the windows. Default 0.5.
@@ -70,11 +72,16 @@ def predict_files(
         overwrite: Whether everything is done anew, and the table there replaced. Default `False`.
         progress: Whether to count on the standard error stream. Default `False`.
 
+    A model that knows what images were when it was trained (`models.describe_images`; `keras-ordseg benchmark` writes it)
+    is given them like that: resized to the size of training where they were, and the maps brought back; in the window of
+    training; and resampled where the spacing of the file is known and differs by 5 % or more.
+
     Returns:
         The rows of the table for these images, a list of dicts.
 
     Raises:
-        ValueError: If an argument is out of range, or `output` holds the table of a model with other outputs.
+        ValueError: If an argument is out of range or not that of the training, or `output` holds the table of a model with
+            other outputs.
         FileNotFoundError: If there is no model or no image.
         OSError: If nothing can be written to `output`.
         ConnectionError: If the server cannot be reached any more; run it again to go on.
@@ -97,6 +104,12 @@ def predict_files(
         raise NotADirectoryError(f"output: expected a folder. '{output}' is a file.")
     if any(file.parent.resolve() == output.resolve() for file in files.values()):
         raise ValueError(f"output: {output} is the folder of the images; results there would be taken for images.")
+    if others := mask_files(images):
+        warnings.warn(
+            f"images: {', '.join(file.name for file in others)} left out, masks and maps beside their image by their names. "
+            "Give a pattern or a list of files to predict them.",
+            stacklevel=2,
+        )
     predictor = load_predictor(model)
     settings = (window, sliding_window, overlap, axis, batch_size, quorum, spacing, review_threshold)
     job, names, table = Job(predictor, *settings), columns(predictor), output / "summary.csv"

@@ -14,6 +14,11 @@ from keras_ordseg.data._values import limits, to_image
 from keras_ordseg.serving._encoded import LUMA
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy", ".npz", ".nii", ".nii.gz")
+_IMAGE_WORDS = ("image", "img", "im")
+_MASK_WORD = re.compile(
+    r"((rater|reader|annotator|expert|observer)\w*|(votes?|masks?|seg|segs|segmentations?|labels?|labelmap|gt|truth|groundtruth"
+    r"|tgt|targets?|annot|annotations?|staple|consensus|agreement|quorum)\d*)"
+)
 _MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
 
 
@@ -21,8 +26,8 @@ def find_images(images):
     """The images by their names below the common folder, `{"sub/0001.png": path}`.
 
     Args:
-        images: A folder, whose images are taken and not those of its subfolders, nor its `rating_files`; a pattern such as
-            `"scans/*_image.png"`; one file; or a list of files.
+        images: A folder, whose images are taken and not those of its subfolders, nor its `rating_files` and `mask_files`; a
+            pattern such as `"scans/*_image.png"`; one file; or a list of files.
 
     Raises:
         FileNotFoundError: If there are none.
@@ -32,7 +37,7 @@ def find_images(images):
         path = Path(images).expanduser()
         if path.is_dir():
             root = path
-            masks = set(rating_files(path))
+            masks = {*rating_files(path), *mask_files(path)}
             files = [file for file in _files(path) if file not in masks]
         elif path.is_file():
             root, files = path.parent, [path]
@@ -77,6 +82,41 @@ def rating_files(images):
     ]
 
 
+def mask_files(images):
+    """The other files of a folder that are masks or maps of an image there: `a_votes.png`, `a_mask.png`, `mask_a.png`.
+
+    By words in the name, and only where the image that the rest of the name gives is there too, as `a.png`, `a_image.png` or
+    `img_a.png`. A name that ends in `image` or `img` is none.
+
+    Args:
+        images: As of `find_images`; there are none where it is no folder.
+
+    Returns:
+        List of paths, without `rating_files`.
+    """
+    if not isinstance(images, str | os.PathLike) or not Path(images).expanduser().is_dir():
+        return []
+    rated = set(rating_files(images))
+    stems = {file: without_ending(file.name).lower() for file in _files(Path(images).expanduser()) if file not in rated}
+    there = set(stems.values())
+    return sorted((file for file, stem in stems.items() if _is_mask(stem, there)), key=lambda file: natural(file.name))
+
+
+def _is_mask(stem, there):
+    parts = re.split(r"([_\-. ])", stem)  # words and what separates them, by turns
+    if parts[-1] in _IMAGE_WORDS:
+        return False
+    for cut in range(1, len(parts), 2):
+        first, last = "".join(parts[:cut]), "".join(parts[cut + 1 :])
+        separator = parts[cut]
+        for name, words in ((first, parts[cut + 1 :: 2]), (last, parts[:cut:2])):
+            partners = {name, *(f"{name}{separator}{image}" for image in _IMAGE_WORDS)}
+            partners |= {f"{image}{separator}{name}" for image in _IMAGE_WORDS}
+            if any(_MASK_WORD.fullmatch(word) for word in words) and partners & (there - {stem}):
+                return True
+    return False
+
+
 def _files(folder):
     return [file for file in folder.iterdir() if file.name.lower().endswith(_ENDINGS) and not file.name.startswith(".")]
 
@@ -119,7 +159,7 @@ def geometry(file, rank):
     import nibabel
 
     unit = nibabel.load(file).header.get_xyzt_units()[0]
-    return tuple(float(s) * _MILLIMETRES.get(unit, 1.0) for s in _nifti.geometry(file)[1][:rank])
+    return tuple(float(s) * _MILLIMETRES.get(unit, 1.0) for s in _nifti.geometry(file).spacing[:rank])
 
 
 def pixel_size(spacing, rank):

@@ -4,14 +4,18 @@ import hashlib
 import json
 from numbers import Integral, Real
 
+import keras
 import numpy as np
 
+from keras_ordseg._checks import ArgumentError
 from keras_ordseg.data import DataError
 from keras_ordseg.data._values import checked_reading
 from keras_ordseg.models.sliding_window import sliding_window_inference
 from keras_ordseg.ops.checks import check_count, check_number
+from keras_ordseg.ops.resizing import resize_linear
 from keras_ordseg.serving import _predict_images as images
 from keras_ordseg.serving import _predict_results as results
+from keras_ordseg.serving._checks import same_spacing
 from keras_ordseg.serving._client_errors import ServingError
 
 _GONE = ("NOT_FOUND", "UNAVAILABLE")  # no other image will fare better
@@ -22,8 +26,17 @@ class Job:
 
     def __init__(self, predictor, window, sliding_window, overlap, axis, batch_size, quorum, spacing, review_threshold):
         self.predictor, self.rank = predictor, len(predictor.sides)
-        self.window = checked_reading(None, None, window, None).window
+        self.images = predictor.images
+        self.window = _window(checked_reading(None, None, window, None).window, self.images)
         self.sliding_window = _sliding_window(sliding_window, predictor.sides)
+        if self.sliding_window is not None and self.images.get("fit") == "resize":
+            size = self.images["size"]
+            raise ArgumentError(
+                "sliding_window",
+                f"none, because the model was trained on whole images resized to {size}",
+                f"{sliding_window!r}",
+                "leave it out",
+            )
         if not isinstance(overlap, Real) or not 0 <= overlap < 1:
             raise ValueError(f"overlap: expected a share in [0, 1). Received: {overlap!r}.")
         if not isinstance(axis, Integral) or not -3 <= axis < 3:
@@ -38,7 +51,7 @@ class Job:
         if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
             raise ValueError(f"review_threshold: expected a share in [0, 1]. Received: {threshold!r}.")
         self.review_threshold = float(threshold)
-        settings = [self.window, self.sliding_window, self.overlap, self.axis, self.quorums, self.spacing]
+        settings = [self.images, self.window, self.sliding_window, self.overlap, self.axis, self.quorums, self.spacing]
         described = json.dumps([predictor.identity, predictor.card.get("spacing"), *settings, self.review_threshold])
         self.identity = hashlib.sha256(described.encode()).hexdigest()[:16]
 
@@ -54,9 +67,10 @@ class Job:
             if _unchanged(row, earlier) and all(path.exists() for of in files.values() for path in of.values()):
                 return earlier
             pixels = images.read_pixels(file, self.rank, self.predictor.channels, self.window)
-            size, unit = images.pixel_size(self._spacing(file, pixels.ndim - 1), pixels.ndim - 1)
+            spacing = self._spacing(file, pixels.ndim - 1)
+            size, unit = images.pixel_size(spacing, pixels.ndim - 1)
             row |= {"size": "x".join(map(str, pixels.shape[:-1])), "unit": unit}
-            for structure, at_least in self._probabilities(pixels, verbose).items():
+            for structure, at_least in self._probabilities(pixels, spacing, verbose).items():
                 raters, binary = self.predictor.raters[structure], structure in self.predictor.binary
                 for key, value in results.measure(at_least, size, self.review_threshold, binary).items():
                     # a float32 sum has 7 digits to show
@@ -80,9 +94,11 @@ class Job:
     def _files(self, base, kind):
         return {name: results.result_files(base, name, kind, quorums) for name, quorums in self.quorums.items()}
 
-    def _probabilities(self, pixels, verbose):
+    def _probabilities(self, pixels, spacing, verbose):
         """`P(k >= t)` of the whole image by structure."""
-        sides = pixels.shape[:-1]
+        own = pixels.shape[:-1]
+        sides = self._sides_of_training(own, spacing)
+        pixels = _resized(pixels, sides)
         stack = len(sides) > self.rank
         plane = [side for axis, side in enumerate(sides) if not (stack and axis == self.axis)]
         wanted = self.sliding_window or self.predictor.sides
@@ -100,9 +116,23 @@ class Job:
         several = len(sides) > 2 or self.sliding_window is not None
         if verbose and several:
             print()
-        return sliding_window_inference(
+        found = sliding_window_inference(
             ask, pixels, tuple(window), tuple(overlap), batch_size=self.batch_size, verbose=int(verbose and several)
         )
+        return {name: _resized(p, own) for name, p in found.items()}
+
+    def _sides_of_training(self, sides, spacing):
+        """The sides that give the image the spacing of the training, its own where that is the same or not known."""
+        trained = self.images.get("spacing")
+        if trained is None or spacing is None or self.images["fit"] == "resize":
+            return sides
+        axes = [axis for axis in range(len(sides)) if len(sides) == self.rank or axis != self.axis]
+        if same_spacing([spacing[axis] for axis in axes], trained):
+            return sides
+        wanted = list(sides)
+        for axis, millimetres in zip(axes, trained, strict=True):
+            wanted[axis] = max(1, round(sides[axis] * spacing[axis] / millimetres))
+        return tuple(wanted)
 
     def _spacing(self, file, rank):
         own = images.geometry(file, rank)
@@ -114,6 +144,28 @@ class Job:
             return self.spacing
         exported = self.predictor.card.get("spacing")
         return exported if exported is not None and len(exported) == rank else None
+
+
+def _resized(image, sides):
+    """`(*spatial, channels)` brought to other sides."""
+    if image.shape[:-1] == tuple(sides):
+        return image
+    return keras.ops.convert_to_numpy(resize_linear(image[None], [int(side) for side in sides]))[0]
+
+
+def _window(given, trained):
+    """The window that files are read in: that of the training; an error where another one is asked for."""
+    known = trained.get("window")
+    if known is None:
+        return given
+    if given is not None and list(given) != list(known):
+        raise ArgumentError(
+            "window",
+            f"{tuple(known)}, in which the model was trained",
+            f"{given!r}",
+            "leave it out, or write the right one into the model with models.describe_images",
+        )
+    return tuple(known)
 
 
 def _unchanged(row, earlier):

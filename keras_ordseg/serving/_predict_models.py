@@ -8,10 +8,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_ordseg.models.described import image_description
+from keras_ordseg.ops.resizing import resize_linear
 from keras_ordseg.serving._checks import check_model, check_multiples
 from keras_ordseg.serving._client import Client
 from keras_ordseg.serving._load import load_keras
-from keras_ordseg.serving._signatures import readouts
+from keras_ordseg.serving._signatures import readouts, resized_logits
 
 _NAMES = ("at_least", "probability")  # of levels, and of a binary logit
 
@@ -31,6 +33,7 @@ class Predictor:
     binary: frozenset  # structures without levels
     identity: str  # changes when the model does
     card: dict = field(default_factory=dict)
+    images: dict = field(default_factory=dict)  # of the training, as models.describe_images has it
 
 
 def load_predictor(model):
@@ -62,7 +65,10 @@ def _of_client(client):
     if signature is None:
         raise ValueError(f"model: {client} serves no 'serving_default'; was it exported with serving.export?")
     names, shape, raters = _described(signature)
-    served = max(version for version, state in client.versions().items() if state == "AVAILABLE")
+    states = client.versions()
+    served = max((version for version, state in states.items() if state == "AVAILABLE"), default=None)
+    if served is None:
+        raise ValueError(f"model: expected a version that answers; got {states} from {client}. Wait until one is AVAILABLE.")
     return Predictor(
         lambda batch: _maps(client.predict(batch, outputs=list(names)), names),
         *shape,
@@ -92,7 +98,7 @@ def _of_saved_model(path):
         return _maps({name: answer[name].numpy() for name in names}, names)
 
     binary = frozenset(names[name] for name in names if name.endswith(_NAMES[1]))
-    return Predictor(ask, *shape, raters, binary, _digest(path), card)
+    return Predictor(ask, *shape, raters, binary, _digest(path), card, card.get("trained_images") or {})
 
 
 def _of_keras(path):
@@ -100,8 +106,13 @@ def _of_keras(path):
     shape, outputs = check_model(model)
     multiples = check_multiples(None, model, shape)
     raters = {name or "": max(tensor.shape[-1] - 1, 1) for name, tensor in outputs.items()}
+    images = image_description(model) or {}
+    size = images["size"] if images.get("fit") == "resize" else None
 
     def ask(batch):
+        own = batch.shape[1:-1]
+        if size is not None:
+            batch = keras.ops.convert_to_numpy(resize_linear(batch, size))
         sides = batch.shape[1:-1]
         pad = [(0, -side % multiple) for side, multiple in zip(sides, multiples, strict=True)]
         logits = model.predict_on_batch(np.pad(batch, [(0, 0), *pad, (0, 0)], mode="edge"))
@@ -109,13 +120,15 @@ def _of_keras(path):
         cut = (slice(None), *(slice(0, side) for side in sides))
         maps = {}
         for name, z in named.items():
-            found = readouts(keras.ops.convert_to_tensor(z[cut], "float32"))
+            z = keras.ops.convert_to_tensor(z[cut], "float32")
+            found = readouts(z if size is None else resized_logits(z, own))
             p = keras.ops.convert_to_numpy(found[_NAMES[0] if _NAMES[0] in found else _NAMES[1]])
             maps[name] = p if z.shape[-1] > 1 else p[..., None]
         return maps
 
     binary = frozenset(name or "" for name, tensor in outputs.items() if tensor.shape[-1] == 1)
-    return Predictor(ask, shape[1:-1], shape[-1], raters, binary, _digest(path))
+    sides = shape[1:-1] if size is None else (None,) * len(size)
+    return Predictor(ask, sides, shape[-1], raters, binary, _digest(path), images=images)
 
 
 def _described(signature):

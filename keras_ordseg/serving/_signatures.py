@@ -3,6 +3,9 @@
 from keras import ops
 
 from keras_ordseg.ops import consensus_probability, level_probabilities, readout_probability
+from keras_ordseg.ops.resizing import resize_linear
+
+_TINY = 1e-30  # of a probability before its logarithm
 
 
 def readouts(logits):
@@ -129,6 +132,20 @@ def cut_to(values, image):
         places = ops.arange(ops.shape(image)[axis], dtype="int32")
         values = ops.take(values, places, axis=axis)
     return values
+
+
+def resized_logits(logits, sides):
+    """Logits whose probabilities are those of `logits`, brought to other sides linearly: they are linear in the levels.
+
+    >>> z = ops.log(ops.convert_to_tensor([[[0.2, 0.8], [0.6, 0.4]]]))                    # a row of two pixels
+    >>> [round(float(p), 3) for p in ops.softmax(resized_logits(z, (1,)))[0, 0]]
+    [0.4, 0.6]
+    """
+    if logits.shape[-1] > 1:
+        return ops.log(ops.maximum(resize_linear(level_probabilities(logits), sides), _TINY))
+    both = ops.concatenate([ops.sigmoid(logits), ops.sigmoid(-logits)], axis=-1)
+    both = ops.log(ops.maximum(resize_linear(both, sides), _TINY))
+    return both[..., :1] - both[..., 1:]
 
 
 def _at_least(logits):

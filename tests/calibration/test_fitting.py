@@ -148,7 +148,8 @@ def test_it_lowers_the_ece_of_new_pixels(rng):
 
 def test_perfect_separation_ends():
     votes = np.array([[0, 1, 2, 0]])
-    layer = calibration.fit(votes, 5.0 * np.eye(3)[votes])
+    with pytest.warns(UserWarning, match="separate the answers perfectly"):
+        layer = calibration.fit(votes, 5.0 * np.eye(3)[votes])
     assert 0 < layer.temperature < 1
 
 
@@ -162,7 +163,7 @@ def test_perfect_separation_ends():
         ({"y_true": np.zeros((1, 5))}, "y_true: expected the batch and spatial axes"),
         ({"y_true": np.full((1, 4), 7)}, "vote"),
         ({"y_pred": np.zeros((1, 4, 1))}, "num_raters: needed"),
-        ({"y_pred": {"disc": np.zeros((1, 4, 3))}}, r"logits of one structure. Received a dict of \['disc'\]"),
+        ({"y_pred": {"disc": np.zeros((1, 4, 3))}}, r"y_pred: expected one array.*a dict of \['disc'\]"),
     ],
 )
 def test_wrong_arguments(arguments, message):
@@ -187,7 +188,8 @@ def test_logits_that_look_like_probabilities_are_taken(rng):
     """Binary logits in [0, 1], as of a model near its prior; level logits there that do not sum to 1, or not everywhere."""
     votes = rng.integers(0, 3, (1, 40))
     calibration.fit(np.tile(votes, (100, 1)), rng.random((100, 40, 1)), num_raters=2)
-    calibration.fit(votes, rng.random((1, 40, 3)))
+    with pytest.warns(UserWarning, match="no better than chance"):
+        calibration.fit(votes, rng.random((1, 40, 3)))
     z = np.full((1, 40, 3), 1 / 3)
     z[0, 7] = 0
     calibration.fit(votes, z)

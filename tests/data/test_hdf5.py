@@ -141,7 +141,8 @@ class TestNumPy:
     def test_channels_first_are_named(self, tmp_path):
         np.save(tmp_path / "a.npy", np.zeros((3, 4, 5), np.uint8))
         assert self.problem(tmp_path, "a.npy") == (
-            "mask.npy: the mask has 5x4 pixels, its image a.npy has 4x3"
+            "mask.npy: the mask has shape (4, 5), its image a.npy (3, 4, 5); channels go last; "
+            "move the first axis of the image to the end"
         )
 
     def test_a_bomb_is_refused_before_it_is_unpacked(self, tmp_path):

@@ -170,6 +170,12 @@ class TestLeftOver:
         assert data.cases(panel).unmatched == ()
         assert data.cases(panel, raters=["1"]).unmatched == ()  # who was not chosen is known
 
+    def test_of_the_current_folder(self, panel, monkeypatch):
+        (panel / "README").touch()
+        monkeypatch.chdir(panel)
+        for source in (".", "./", "", f"../{panel.name}"):
+            assert [source.name for source in data.cases(source).unmatched] == ["README"]
+
     def test_a_folder_of_many_files_is_one(self, panel):
         (panel / "many/deep").mkdir(parents=True)
         for i in range(101):

@@ -101,7 +101,8 @@ class TestVotes:
         with pytest.raises(data.DataError) as caught:
             data.check(data.cases(path, votes="*_votes.png", num_raters=4))
         assert list(caught.value.problems) == [
-            "a_votes.png: no votes: it holds 1 values (85) where the integers 0 to num_raters=4 are expected",
+            "a_votes.png: no votes: it holds 1 values (85) where the integers 0 to num_raters=4 are expected; "
+            "if 85 means that nobody rated, give void=85",
             "b_votes.png: the mask has 5x4 pixels, its image b_image.png has 5x6",
         ]
         for options in ({"votes": "*_votes.png"}, {"num_raters": 4}):

@@ -86,7 +86,7 @@ def test_what_the_minimum_is(rng):
 
 
 def test_arguments():
-    with pytest.raises(ValueError, match="distance: expected 'squared' or 'absolute'"):
+    with pytest.raises(ValueError, match="distance: expected one of .'squared', 'absolute'"):
         SORDLoss("cubic")
     with pytest.raises(ValueError, match="sharpness: expected a finite number above 0"):
         SORDLoss(sharpness=0)

@@ -156,7 +156,7 @@ def test_exact_at_volume_scale(updates, rng):
 def test_impossible_values_make_it_nan_and_stay(where, rng):
     """Inside a graph, where values cannot be read, a vote above K never becomes a plausible number."""
     z = rng.normal(size=(1, 8, 4)).astype("float32")
-    votes = np.full((1, 8), 2, "float32")
+    votes = np.full((1, 8), 2, "int32")
     metric = MultiRaterECE()
     bad_votes, bad_z = votes.copy(), z.copy()
     if where == "y_true":

@@ -166,7 +166,7 @@ def test_compiled(rng):
         ({"num_samples": 0}, "num_samples: expected an int"),
         ({"bandwidth": 0}, "bandwidth: expected a number"),
         ({"bandwidth": "auto"}, "bandwidth: expected a number"),
-        ({"norm": "max"}, "norm: expected 'l1' or 'l2'"),
+        ({"norm": "max"}, "norm: expected one of .'l1', 'l2'"),
         ({"seed": 0.5}, "seed: expected an int"),
     ],
 )

@@ -173,7 +173,7 @@ def test_half_precision_and_impossible_values(rng):
     "build,message",
     [
         (lambda: VolumeCRPS(distribution="gaussian"), "distribution: expected one of"),
-        (lambda: VolumeCRPS(voxel_volume=0), "voxel_volume: expected a number above 0"),
+        (lambda: VolumeCRPS(voxel_volume=0), "voxel_volume: expected a finite number above 0"),
         (lambda: VolumeCRPS("soft"), "readout: expected"),
         (
             lambda: VolumeCRPS().update_state(np.zeros((1, 4)), np.zeros((1, 4, 3))),

@@ -238,7 +238,7 @@ def test_models_that_do_not_fit_are_refused_before_work():
         sliding_window_inference("model", IMAGE, 8)
     with pytest.raises(ValueError, match=r"of shape \(4, 8, 8, 'C'\) for its windows. Received shape \(4, 8, 8\)"):
         sliding_window_inference(lambda x: x[..., 0], IMAGE, 8, verbose=0)
-    with pytest.raises(ValueError, match=r"for 'cup' probabilities in \[0, 1\], not logits"):
+    with pytest.raises(ValueError, match=r"model, output 'cup': expected probabilities in \[0, 1\]"):
         sliding_window_inference(lambda x: {"cup": x + 5.0}, IMAGE, 8, verbose=0)
 
 

@@ -88,7 +88,7 @@ def test_impossible_values_in_tensors_that_cannot_be_read_poison_the_weight(monk
     """What a compiled graph sees: the value cannot be read, so the pixel's weight turns NaN."""
     monkeypatch.setattr("keras_ordseg.ops.ratings.concrete", lambda x: None)
     pred = ops.convert_to_tensor(P)
-    bad_votes = np.array([[0, 1, 4], [-1, 2, 3]], "float32")
+    bad_votes = np.array([[0, 1, 4], [-1, 2, 3]], "int32")
     np.testing.assert_array_equal(np.isnan(panel(bad_votes, pred).weights), [[0, 0, 1], [1, 0, 0]])
     ratings = np.zeros((2, 3, 4), "int8")
     ratings[0, 0] = 1  # four answers everywhere are one too many

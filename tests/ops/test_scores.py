@@ -154,7 +154,7 @@ def test_impossible_votes_score_nan_inside_a_graph():
     def score(v):
         return kops.ranked_probability_score(v, ops.convert_to_tensor(z))
 
-    v = np.array([[0, 1, 9]], "float32")
+    v = np.array([[0, 1, 9]], "int32")
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
