@@ -45,6 +45,7 @@ class Made:
     options: dict = field(default_factory=dict)
     select: int | None = None
     culprits: tuple = ()  # words of which an error has to hold one
+    fault: str = "none"
     refused: bool = False  # a result without an error or a warning would be wrong
 
 
@@ -85,13 +86,12 @@ def write_mask(path, rating, kind, mark, void):
         values[rating < 0] = void
     if kind == "npy_bool":
         return write(path, values > 0)
-    if kind in ("nii_scaled", "nii_near"):
-        image = nibabel.Nifti1Image(values.astype(np.uint8), np.eye(4))
-        image.header.set_slope_inter(*((1 / 255, 0) if kind == "nii_scaled" else (1 + 1e-7, 0)))
-        if kind == "nii_scaled":  # 255 stands for the mark 1
-            image = nibabel.Nifti1Image((values * 255).astype(np.uint8), np.eye(4))
-            image.header.set_slope_inter(1 / 255, 0)
-        return nibabel.save(image, path) if path.parent.mkdir(parents=True, exist_ok=True) is None else None
+    if kind in ("nii_scaled", "nii_near"):  # 255 times 1/255, and a float that is not quite the mark
+        factor, slope = (255, 1 / 255) if kind == "nii_scaled" else (1, 1 + 1e-7)
+        image = nibabel.Nifti1Image((values * factor).astype(np.uint8), np.eye(4))
+        image.header.set_slope_inter(slope, 0)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return nibabel.save(image, path)
     return write(path, values.astype({"i16": np.int16, "f32": np.float32}.get(kind.partition("_")[2], np.uint8)))
 
 
@@ -144,7 +144,7 @@ def made(draw, root):
         row[draw(st.integers(0, len(raters) - 1))] = True
     groups = [draw(st.sampled_from(GROUPS)) for _ in ids] if grouped else list(ids)
 
-    result = Made(root, root, {}, list(ids), means, ratings, groups, list(raters))
+    result = Made(root, root, {}, list(ids), means, ratings, groups, list(raters), fault=fault)
     if label is not None:
         result.options["label"] = label
     if void is not None:
@@ -175,7 +175,7 @@ def made(draw, root):
         result.culprits = (ids[victim], raters[loser])
     if fault == "no_mask":
         there[victim] = [False] * len(raters)
-        result.culprits, result.refused = (ids[victim], Path(files[ids[victim]]).name), True
+        result.culprits, result.refused = (ids[victim], Path(files[ids[victim]]).name, "no mask of any image"), True
 
     for row, key in enumerate(ids):
         values = images[row]
@@ -194,7 +194,7 @@ def made(draw, root):
         if not (fault == "lost_image" and row == victim):
             write(root / files[key], values)
         else:
-            result.culprits, result.refused = (key,), layout in ("csv", "rows")
+            result.culprits, result.refused = (key, *(f"rater {r}" for r in raters)), layout in ("csv", "rows")
         for r, rater in enumerate(raters):
             path = root / masks[key, rater]
             if not there[row][r]:

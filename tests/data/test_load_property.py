@@ -47,7 +47,7 @@ def check(folder):
             np.testing.assert_array_equal(arrays["ratings"][at], folder.ratings[row])
 
 
-@pytest.mark.parametrize("examples", [150, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [100, pytest.param(2000, marks=pytest.mark.slow)])
 def test_what_comes_back_is_what_the_folder_means(examples):
     @settings(
         max_examples=examples, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
