@@ -24,9 +24,9 @@ MASKS = ("png01", "png255", "png1", "tif", "npy_bool", "npy_u8", "npy_i16", "npy
 HEADERS = ("{},{}", "{}, {}", "{};{}", "{}\t{}", '"{}","{}"', "{} ,{} ")
 CASES = ("id group", "ID Group", "Id GROUP")
 FAULTS = (
-    "none", "none", "none", "upper_image", "upper_mask", "decomposed", "empty_group", "missing_row", "two_groups",
-    "other_shape", "stray_value", "other_value", "nan_image", "empty_file", "broken_link", "other_files", "chosen", "selection", "channels",
-    "near_one", "no_mask", "text_file", "lost_image",
+    "none", "none", "none", "upper_image", "upper_mask", "decomposed", "empty_group", "missing_row",
+    "two_groups", "other_shape", "stray_value", "other_value", "nan_image", "empty_file", "broken_link",
+    "other_files", "chosen", "selection", "channels", "near_one", "no_mask", "text_file", "lost_image",
 )  # fmt: skip
 
 
