@@ -181,8 +181,9 @@ def _from_folder(settings, name, progress):
     if cases.group_note:
         notes.append(cases.group_note)
     if cases.unmatched:
-        first = cases.unmatched[0].shown(cases.path)
-        notes.append(f"{len(cases.unmatched)} files of {folder} fit no pattern and are not read, as {first}.")
+        first = cases.unmatched[0]
+        what = f"{first.shown(cases.path)} ({first.reason})"
+        notes.append(f"Files of {folder} that are not read: {len(cases.unmatched)}, as {what}.")
     if cases.num_absent:
         notes.append(f"{cases.num_absent} rater files are missing; those raters count as absent for those images.")
     if settings.size is not None and settings.fit == "crop" and have is not None:

@@ -30,16 +30,16 @@ def is_missing(value) -> bool:
         return type(value).__name__ == "NAType"  # pandas' NA has no truth value
 
 
-def cell_text(value) -> str | None:
+def cell_text(value, is_name: bool = False) -> str | None:
     """Returns a name (of a case, group or rater) as text, or None where it is missing.
 
     Blanks around it are cut, `é` has one spelling, and whole floats lose their point: pandas makes floats of integers
-    where a value is missing.
+    where a value is missing. With `is_name` a text is missing only where it is blank: a rater may be called NA.
 
     Raises:
         TypeError: The value is no single text or number.
     """
-    if is_missing(value):
+    if is_missing(value) and not (is_name and isinstance(value, str) and value.strip(_BLANK)):
         return None
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value.item()

@@ -64,7 +64,7 @@ def rater_names(raters):
     """The names of chosen raters as text."""
     if isinstance(raters, str | set | frozenset) or not hasattr(raters, "__iter__"):
         raise ArgumentError("raters", "a list of names", repr(raters))
-    names = [cell_text(rater) for rater in raters]
+    names = [cell_text(rater, is_name=True) for rater in raters]
     if None in names or not names or len(set(names)) < len(names):
         raise ArgumentError("raters", "each rater once, and one or more", repr(list(raters)))
     return names

@@ -153,7 +153,7 @@ class _Table:
             self._problem(place, "has masks in the column 'ratings' as well as in those of raters", "leave one empty")
         if isinstance(given, Mapping):
             for rater, file in given.items():
-                name = cell_text(rater)
+                name = cell_text(rater, is_name=True)
                 if name is None or name in named:
                     self._problem(place, f"ratings: rater {name} comes twice" if name else "ratings: a rater has no name")
                 named[name] = file

@@ -115,10 +115,8 @@ def _notes(cases):
     """What is said before a table is read: that groups are not known, and what was left out."""
     notes = [] if cases.group_note is None else [cases.group_note]
     if cases.unmatched:
-        notes.append(
-            f"Left out, as it fits no pattern: {shown_list(source.shown(cases.path) for source in cases.unmatched)} "
-            "(all of it in cases.unmatched)."
-        )
+        named = shown_list(source.shown(cases.path) for source in cases.unmatched)
+        notes.append(f"Left out: {named} (reasons in cases.unmatched).")
     return notes
 
 

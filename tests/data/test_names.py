@@ -195,7 +195,7 @@ class TestLeftOver:
     def test_said_when_loading(self, panel, capsys):
         png(panel / "d_image.jpg")
         data.load(data.cases(panel), progress=True)
-        assert "Left out, as it fits no pattern: d_image.jpg" in capsys.readouterr().err
+        assert "Left out: d_image.jpg (reasons in cases.unmatched)." in capsys.readouterr().err
 
 
 class TestImageOrMask:
@@ -308,6 +308,13 @@ class TestTables:
             self.table(panel, "id,image,rater1,rater9\nx,a_image.png,a_rater1.png,\n")
         (panel / "t.csv").write_text("id,image,rater1,rater9\nx,a_image.png,a_rater1.png,\n")
         assert data.cases(panel / "t.csv", raters=["1"]).raters == ("1",)
+
+    def test_a_rater_called_na(self, panel):
+        """Initials are no missing value."""
+        png(panel / "a_raterNA.png")
+        row = {"id": 1, "image": panel / "a_image.png", "ratings": {"NA": panel / "a_raterNA.png"}}
+        assert data.cases([row], raters=["NA"]).raters == ("NA",)
+        assert data.cases(panel, raters=["NA", "1"]).raters == ("NA", "1")
 
     def test_paths_of_windows(self, panel):
         with pytest.raises(data.DataError, match="is not there; write / between folders"):
