@@ -44,8 +44,14 @@ class MultiRaterMetric(keras.metrics.Metric):
                 levels taken for logits, and logits taken for probabilities; inside a compiled graph such values make the
                 result NaN, but for probabilities taken for logits.
         """
+        self._check(y_true, y_pred)
+        self._add(y_true, y_pred, sample_weight)
+
+    def _check(self, y_true, y_pred):
         check_single(y_true=y_true, y_pred=y_pred)
         check_scores(y_pred, self.from_logits)
+
+    def _add(self, y_true, y_pred, sample_weight):
         y_pred = as_float(y_pred)
         if not self.from_logits:
             self._note(impossible_probabilities(y_pred))
@@ -85,15 +91,15 @@ class PixelMetric(MultiRaterMetric):
     """Base of metrics that are sums over pixels: a large batch is added piece by piece outside compiled graphs."""
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        check_single(y_true=y_true, y_pred=y_pred)
+        self._check(y_true, y_pred)  # of the whole batch: a piece is filled up, and may be too small to tell
         cut = pieces(y_true, y_pred, sample_weight)
         if isinstance(cut, list):
-            super().update_state(*cut[0])
+            self._add(*cut[0])
             return
         before = {v.path: np.array(ops.convert_to_numpy(v)) for v in self.variables}
         try:
             for piece in cut:
-                super().update_state(*piece)
+                self._add(*piece)
         except ValueError:  # a bad value in a later piece leaves nothing of the batch behind
             for v in self.variables:
                 v.assign(before.get(v.path, np.zeros(v.shape)))

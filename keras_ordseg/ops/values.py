@@ -10,6 +10,7 @@ from keras_ordseg.ops.ratings import concrete
 
 SLACK = 1e-3  # what a probability may lie outside [0, 1] by rounding
 _SUM_SLACK = 1e-2  # and a sum of eleven of them in bfloat16 beside 1
+_ROWS = 2**18  # read together
 _PASSED_THROUGH = ("Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "StopGradient")
 
 
@@ -41,7 +42,7 @@ def check_scores(y_pred, from_logits=True, argument="y_pred"):
     values = concrete(y_pred)
     if values is None or values.ndim == 0 or values.shape[-1] < 2 or not values.size:
         return
-    if values.min() >= -SLACK and values.max() <= 1 + SLACK and not _off_one(values).any():
+    if values.min() >= -SLACK and values.max() <= 1 + SLACK and not any(map(np.any, map(_off_one, _parts(values)))):
         raise ArgumentError(
             argument,
             "logits, as model.predict gives them",
@@ -70,13 +71,13 @@ def check_probabilities(values, argument, *remedies, levels=True, why=None):
         raise ArgumentError(argument, expected, f"values from {float(low):g} to {float(high):g}", *remedies)
     if not levels or values.ndim == 0 or values.shape[-1] == 1:
         return
-    wrong = _off_one(values) & ~np.isnan(values).any(-1)
-    if wrong.any():
-        total = float(values[np.unravel_index(int(np.argmax(wrong)), wrong.shape)].sum(dtype="float32"))
+    wrong = [part[_off_one(part)] for part in _parts(values)]
+    if count := sum(map(len, wrong)):
+        total = float(next(part for part in wrong if len(part))[0].sum(dtype="float32"))
         raise ArgumentError(
             argument,
             f"probabilities of {values.shape[-1]} levels that sum to 1 at every pixel",
-            f"{int(wrong.sum())} of {wrong.size} pixels with another sum, the first {total:.4g}",
+            f"{count} of {values[..., 0].size} pixels with another sum, the first {total:.4g}",
             "give P(k = 0), ..., P(k = K) rather than P(k >= t)",
             "normalize them",
         )
@@ -107,7 +108,13 @@ def check_single(**given):
         raise ArgumentError(argument, "one array of a batch of images", got, remedy)
 
 
-def _off_one(values):
+def _parts(values):
+    """Rows of levels, some at a time, so that memory does not grow with the volume."""
+    rows = values.reshape(-1, values.shape[-1])
+    return (rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS))
+
+
+def _off_one(values):  # False for NaN
     return np.abs(values.sum(-1, dtype="float64" if values.dtype == "float64" else "float32") - 1) > _SUM_SLACK
 
 
