@@ -21,7 +21,8 @@ CT = {"size": [16, 16], "fit": "resize", "window": [-1000.0, 400.0], "spacing": 
 
 
 def net(kind=OrdinalSegmenter, **kwargs):
-    return kind(small_backbone((None, None, 1), filters=(4, 4)), **({"num_raters": 2} if kind is OrdinalSegmenter else {}), **kwargs)
+    raters = {"num_raters": 2} if kind is OrdinalSegmenter else {}
+    return kind(small_backbone((None, None, 1), filters=(4, 4)), **raters, **kwargs)
 
 
 def around(model, *before):
