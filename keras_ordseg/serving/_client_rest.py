@@ -155,6 +155,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """A redirect is an error: followed, a POST would become a GET, and a password would be sent elsewhere."""
 
     def redirect_request(self, request, fp, code, msg, headers, newurl):
+        fp.close()
         where = shown(newurl)
         reason = f"the server sends elsewhere, to {where}; give Client that address if it is the model's"
         raise urllib.error.HTTPError(request.full_url, code, reason, {}, None)

@@ -51,7 +51,8 @@ def files(folder, rng, *shapes):
 
 
 def maps(folder):
-    return {path.name.replace("_agreement", ""): np.asarray(Image.open(path)) / 65535 for path in folder.glob("*_agreement.png")}
+    found = folder.glob("*_agreement.png")
+    return {path.name.replace("_agreement", ""): np.asarray(Image.open(path)) / 65535 for path in found}
 
 
 @pytest.mark.parametrize(
