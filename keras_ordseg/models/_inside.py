@@ -69,7 +69,7 @@ def size_multiple(model):
             break
         if all(each == sides for each in found):
             return multiple
-    strides = (getattr(layer, "strides", None) for layer in layers_inside(model) if isinstance(layer, keras.Model))
+    strides = (vars(layer).get("strides") for layer in layers_inside(model) if isinstance(layer, keras.Model))
     return math.lcm(*(each[-1] for each in strides if each)) if hidden else None
 
 

@@ -69,9 +69,9 @@ class Ensemble(StructuredModel):
             self.trainable = False
 
     @functools.cached_property
-    def size_multiple(self):
-        """What every side of the image must be a multiple of."""
-        return size_multiple(self) or 1
+    def strides(self):
+        """What every side of the image must be a multiple of, as the only one."""
+        return (size_multiple(self) or 1,)
 
     @property
     def members(self):
@@ -80,7 +80,7 @@ class Ensemble(StructuredModel):
 
     def predict(self, x, *args, **kwargs):
         if hasattr(x, "shape"):  # before a graph traced for any size meets it
-            check_image(x.shape, self, self.size_multiple)
+            check_image(x.shape, self, self.strides[-1])
         return super().predict(x, *args, **kwargs)
 
     predict.__doc__ = keras.Model.predict.__doc__
@@ -132,7 +132,7 @@ class MeanOfMembers(keras.layers.Layer):
         if None not in sides:  # the strides of the members say whether the size comes back
             outputs = [member.compute_output_spec(inputs) for member in self.members]
             given = {tuple(x.shape[1:-1]) for x in keras.tree.flatten(outputs)}
-            sides = given.pop() if len(given) == 1 else sides
+            sides = next((each for each in given if each != sides), sides)  # one that loses pixels speaks for all
 
         def spec(tensor):
             return keras.KerasTensor((inputs.shape[0], *sides, tensor.shape[-1]), dtype="float32")

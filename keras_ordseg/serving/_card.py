@@ -121,7 +121,7 @@ def preprocessing_of(model):
             own = None if isinstance(own, ImageScaling) else type(own).__name__
         if own is not None and own not in found:
             found.append(own)
-    return found[0] if len(found) == 1 else found or None
+    return found[0] if len(found) == 1 else sorted(found, key=str) or None
 
 
 def attached_calibrators(model):

@@ -65,6 +65,14 @@ def test_the_size_multiple_is_that_of_the_graph(wrap):
     assert size_multiple(WRAPS[wrap](net())) == 4
 
 
+def test_an_ensemble_needs_what_all_its_members_need():
+    members = [net(filters=filters) for filters in ((4, 4), (4, 4, 4), (4,))]
+    assert [size_multiple(each) for each in members] == [2, 4, 1]
+    ensemble = Ensemble([Ensemble(members[:2]), members[2]])
+    assert size_multiple(attached(ensemble)) == 4
+    assert ensemble.strides == (4,)
+
+
 def own(*stack):
     image = x = keras.Input((None, None, 1))
     for layer in stack:

@@ -12,11 +12,8 @@ import pytest
 from keras_ordseg.serving import Client, ServingError
 from keras_ordseg.serving._client_address import parse, shown
 
+PAGE = "<!DOCTYPE html><html><head><title>t</title><style>b {}</style></head><body><h1>Bad&nbsp;Gateway</h1>\n<p>nginx"
 IMAGE = np.zeros((1, 2, 2, 1))
-DESCRIBED = {
-    "inputs": {"image": {"dtype": "DT_FLOAT"}},
-    "outputs": {"a": {"dtype": "DT_FLOAT"}},
-}
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -124,7 +121,7 @@ def test_a_redirect_is_not_followed(server, code):
 @pytest.mark.parametrize(
     "code, body, words, status",
     [
-        (502, "<!DOCTYPE html><html><head><title>t</title><style>b {}</style></head><body><h1>Bad&nbsp;Gateway</h1>\n<p>nginx", "Bad Gateway nginx .HTTP 502", "UNKNOWN"),
+        (502, PAGE, "Bad Gateway nginx .HTTP 502", "UNKNOWN"),
         (401, '{"detail": "no token"}', "no token .HTTP 401", "UNAUTHENTICATED"),
         (500, '{"error": {"code": 7}}', r'"code": 7. .HTTP 500', "UNKNOWN"),
         (503, "", "Service Unavailable .HTTP 503", "UNAVAILABLE"),
@@ -132,7 +129,7 @@ def test_a_redirect_is_not_followed(server, code):
         (200, "<html><body>Please <b>log in</b></body></html>", "not JSON, it says Please log in; is this", "UNKNOWN"),
         (200, "", "not JSON, it says nothing; is this", "UNKNOWN"),
     ],
-)  # fmt: skip
+)
 def test_pages_of_others(server, code, body, words, status):
     server.code, server.body = code, body
     with pytest.raises(ServingError, match=words) as error:
