@@ -51,5 +51,5 @@ def test_a_process_that_is_killed_is_told(tmp_path, monkeypatch):
         raise BrokenProcessPool
 
     monkeypatch.setattr(runner, "run_jobs", killed)
-    with pytest.raises(TrainingError, match="Continue with --resume and fewer --processes"):
+    with pytest.raises(TrainingError, match="continue with resume=True and fewer processes="):
         runner.finish(Settings(), SimpleNamespace(folds={None: None}), tmp_path, processes=2)

@@ -206,7 +206,7 @@ def test_predict_files_with_a_window(exported, scans):
         (["--quorum", "9"], "--quorum: expected numbers from 1 to 3"),
         (["--sliding-window", "4,4,4"], "expected a side in pixels, or one for each of the 2 axes; got 4,4,4"),
         (["--model", "nothing"], "--model: expected a .keras file, a folder of serving.export, or a URL; got nothing"),
-        (["--model", "ftp://host"], "url: expected"),
+        (["--model", "ftp://host"], "--model: expected"),
         (["--output", "/proc/x"], "--output: expected a folder that can be made and written to; got '/proc/x'"),
         (["--model", "http://127.0.0.1:9", "--timeout", "2"], "no server answers there"),
         (["--images", "nothing/*.png"], "nothing matches"),
