@@ -11,6 +11,28 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 import numpy as np
 import pytest
 
+# Nearly all that the tests compile runs once, and they run on as many processes as there are cores: compilers that try
+# less, and one thread each. `make test-all` compiles as users do.
+QUICK = {
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+    " --xla_llvm_disable_expensive_passes=true",
+}
+
+
+def pytest_configure(config):
+    """The settings above, also for the processes that tests start, before TensorFlow or JAX is imported."""
+    if config.option.markexpr != "not slow":
+        return
+    for name, value in QUICK.items():
+        os.environ.setdefault(name, value)
+    if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
 if os.environ.get("KERAS_BACKEND") == "torch":
     import torch
 
