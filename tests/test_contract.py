@@ -79,15 +79,29 @@ def test_loss_is_finite_with_float16_logits_of_thirty(name, kind, rng):
     assert np.isfinite(float(contract.LOSSES[name]()(contract.all_ratings(rng)[kind], z)))
 
 
-STEPS = [("float32", True, 0), ("mixed_bfloat16", True, 1), ("mixed_float16", False, 1)]
-MORE = [("float32", False, 1), ("mixed_bfloat16", False, 0), ("mixed_float16", True, 0)]
+FIRST, REST = slice(9), slice(9, None)  # compiling grows with the losses; either part has every layer below it
+STEPS = [("float32", True, 0, FIRST), ("mixed_bfloat16", True, 1, REST), ("mixed_float16", False, 1, slice(None))]
+MORE = [
+    ("float32", True, 0, slice(None)),
+    ("mixed_bfloat16", True, 1, slice(None)),
+    ("float32", False, 1, slice(None)),
+    ("mixed_bfloat16", False, 0, slice(None)),
+    ("mixed_float16", True, 0, slice(None)),
+]
 
 
 @pytest.mark.parametrize(
-    "policy,jit_compile,flip", [*STEPS, *(pytest.param(*step, marks=pytest.mark.slow) for step in MORE)]
+    "policy,jit_compile,flip,some", [*STEPS, *(pytest.param(*step, marks=pytest.mark.slow) for step in MORE)]
 )
-def test_training_steps(policy, jit_compile, flip):
-    contract.check_training_steps(policy, jit_compile, flip)
+def test_training_steps(policy, jit_compile, flip, some):
+    contract.check_training_steps(policy, jit_compile, flip, some)
+
+
+def test_each_part_of_the_losses_trains_every_layer():
+    names = [{layer.name for layer in contract.model_of_all(some=part)[0].layers} for part in (FIRST, REST, slice(None))]
+    heads = names[2] - set(contract.LOSSES) - set(contract.HYBRIDS)
+    assert all(heads <= part for part in names)
+    assert names[0] | names[1] == names[2]
 
 
 LOAD = """

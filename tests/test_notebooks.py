@@ -101,6 +101,7 @@ def check(found, raters, side=32):
     assert found["signatures"] == ["contours", "encoded", "serving_default", "summary"]
 
 
+@pytest.mark.slow
 def test_own_masks_runs_on_a_folder_with_absent_raters(run, files, rng):
     write_folder(files / "masks", rng)
     found, figures = run("own_masks", PROBE, DATA=str(files / "masks"), PATCH=32, **TINY, **EFFICIENT)

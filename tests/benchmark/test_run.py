@@ -1,6 +1,7 @@
 """The command from end to end: what it writes, what it refuses, and that a killed run continues to the same result."""
 
 import csv
+import itertools
 import json
 import os
 import re
@@ -10,16 +11,16 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from itertools import product
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_ordseg.benchmark import METHODS, Settings
+from keras_ordseg.benchmark import METHODS, Settings, run
 from keras_ordseg.benchmark.preparation import prepare
 from keras_ordseg.cli import main
+from tests.benchmark.conftest import benchmark, no_export, numbers_only
 
 TINY = [
     "--images",
@@ -107,7 +108,7 @@ def check_files(output, results):
     """The CSV files hold the numbers of results.json and of each image; the Markdown report shows every figure."""
     rows = list(csv.DictReader((output / "results.csv").read_text().splitlines()))
     assert len(rows) == len(results["methods"]) * len(results["metrics"])
-    for row, (method, metric) in zip(rows, product(results["methods"], results["metrics"]), strict=True):
+    for row, (method, metric) in zip(rows, itertools.product(results["methods"], results["metrics"]), strict=True):
         entry = method["values"][metric["key"]]
         assert (row["method"], row["metric"]) == (method["key"], metric["key"])
         assert (float(row["mean"]) if row["mean"] else None) == entry["mean"]
@@ -152,51 +153,37 @@ def values(output):
     return [m["values"] for m in results["methods"]], logs
 
 
-INTERRUPT = """
-import json, os, sys
-from keras_ordseg.benchmark import Settings, run
-settings = Settings(
-    images=32, size=16, epochs=3, batch_size=8, filters=(4, 8), resamples=20, dropout=0.3, methods=("hybrid",)
-)
-base = sys.argv[1]
-run(settings, base + "/whole")
-replace, fired = os.replace, []
-for moment in map(int, sys.argv[2].split(",")):
-    calls = 0
-    def dying(*paths):
-        global calls
-        calls += 1
-        if calls == moment:
-            fired.append(moment)
-            raise KeyboardInterrupt
-        replace(*paths)
-    os.replace = dying
-    try:
-        run(settings, base + f"/at{moment}")
-    except KeyboardInterrupt:
-        pass
-    os.replace = replace
-    run(settings, base + f"/at{moment}", resume=True)
-print(json.dumps(fired))
-"""
-
-
-def test_an_interruption_between_any_two_writes(tmp_path):
+def test_an_interruption_between_any_two_writes(tmp_path, monkeypatch, steps_without_a_graph):
     """Every result is put in place by a rename: the run dies at several of them, and continues to the same numbers.
 
-    Renames of a run: settings (1), three epochs of two (2-7), then model, sums and cell (8-10).
+    Renames of a run: settings (1), three epochs of two (2-7), then model, sums and cell (8-10). In graphs, and killed:
+    `test_a_killed_process`.
     """
-    moments = [5, 9]
-    done = subprocess.run(
-        [sys.executable, "-c", INTERRUPT, str(tmp_path), ",".join(map(str, moments))],
-        capture_output=True,
-        text=True,
+    settings = Settings(
+        images=32, size=16, epochs=3, batch_size=8, filters=(4,), resamples=20, dropout=0.3, methods=("hybrid",)
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads(done.stdout.splitlines()[-1]) == moments
-    whole = values(tmp_path / "whole")
-    for moment in moments:
-        assert values(tmp_path / f"at{moment}") == whole, moment
+
+    def dying_at(moment):
+        calls = itertools.count(1)
+
+        def replace(*paths):
+            if next(calls) == moment:
+                raise KeyboardInterrupt
+            rename(*paths)
+
+        return replace
+
+    rename = os.replace
+    with numbers_only():
+        run(settings, tmp_path / "whole")
+        for moment in (5, 9):
+            monkeypatch.setattr(os, "replace", dying_at(moment))
+            with pytest.raises(KeyboardInterrupt):
+                run(settings, tmp_path / f"at{moment}")
+            monkeypatch.setattr(os, "replace", rename)
+            run(settings, tmp_path / f"at{moment}", resume=True)
+    for moment in (5, 9):
+        assert values(tmp_path / f"at{moment}") == values(tmp_path / "whole"), moment
 
 
 @pytest.mark.slow
@@ -243,7 +230,9 @@ def test_what_happens_to_an_earlier_run(finished, capsys, tmp_path):
     assert "is a file" in refused(capsys, "--output", tmp_path / "thesis.txt", *TINY)
 
 
-def test_a_run_that_is_resumed_with_more_methods_and_seeds_trains_only_what_is_new(finished, tmp_path, capsys):
+def test_a_run_that_is_resumed_with_more_methods_and_seeds_trains_only_what_is_new(
+    finished, tmp_path, steps_without_a_graph
+):
     """And an ensemble is made anew of all the seeds of now."""
     output = shutil.copytree(finished[0], tmp_path / "more")
     ensemble = output / "cells/hybrid+ensemble-seed0"
@@ -251,7 +240,8 @@ def test_a_run_that_is_resumed_with_more_methods_and_seeds_trains_only_what_is_n
     means = []
     for seeds in ("0,1", "0,1,2"):
         flags = [*TINY, "--methods", "majority_bce,hybrid,hybrid+ensemble", "--seeds", seeds, "--resume"]
-        assert main(["benchmark", "--output", str(output), *flags]) == 0
+        with no_export() if means else numbers_only():
+            assert benchmark("--output", output, *flags).returncode == 0
         results = json.loads((output / "results.json").read_text())
         assert [m["key"] for m in results["methods"]] == ["majority_bce", "hybrid", "hybrid+ensemble"]
         assert results["methods"][1]["seeds"] == [int(seed) for seed in seeds.split(",")]
@@ -259,6 +249,7 @@ def test_a_run_that_is_resumed_with_more_methods_and_seeds_trains_only_what_is_n
             means.append({name: sums[name] for name in sums.files})
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert any((means[0][name] != means[1][name]).any() for name in means[0])
+    assert "Hybrid (the paper's), ensemble" in (output / "report.md").read_text()
     tf.random.get_global_generator()  # which determinism forbids: the benchmark left none behind
 
 
@@ -360,26 +351,20 @@ def test_bad_folders(capsys, tmp_path):
     assert not output.exists()
 
 
-def test_one_rater_works_and_says_so(tmp_path):
+def test_one_rater_works_and_says_so(tmp_path, steps_without_a_graph):
     data = folder_of_masks(tmp_path / "data", raters=1)
-    done = subprocess.run(
-        command("--output", tmp_path / "run", "--data", data, *TINY[4:], "--methods", "hybrid"),
-        capture_output=True,
-        text=True,
-    )
+    with no_export():
+        done = benchmark("--output", tmp_path / "run", "--data", data, *TINY[4:], "--methods", "hybrid")
     assert done.returncode == 0, done.stderr
     assert "one rater" in done.stderr
     assert "K = 1" in (tmp_path / "run/report.html").read_text()
 
 
-def test_a_folder_of_masks_with_a_missing_file(tmp_path):
+def test_a_folder_of_masks_with_a_missing_file(tmp_path, steps_without_a_graph):
     data = folder_of_masks(tmp_path / "data")
     (data / "002_rater3.png").unlink()
-    done = subprocess.run(
-        command("--output", tmp_path / "run", "--data", data, *TINY[4:], "--seeds", "0,1"),
-        capture_output=True,
-        text=True,
-    )
+    with no_export():
+        done = benchmark("--output", tmp_path / "run", "--data", data, *TINY[4:], "--seeds", "0,1")
     assert done.returncode == 0, done.stderr
     assert "1 rater files are missing" in done.stderr or "1 rater file is missing" in done.stderr
     results = json.loads((tmp_path / "run/results.json").read_text())
@@ -392,16 +377,13 @@ def cross_validated(tmp_path, processes):
     """A run of two folds; what it says on the way."""
     folder_of_masks(tmp_path / "masks", count=12)
     flags = ["--data", tmp_path / "masks", "--folds", "2", *TINY[4:], "--methods", "hybrid,hybrid+temperature"]
-    done = subprocess.run(
-        command("--output", tmp_path / "run", *flags, "--processes", processes), capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stderr
+    assert main(["benchmark", *map(str, ["--output", tmp_path / "run", *flags, "--processes", processes])]) == 0
 
 
-def test_cross_validation_in_two_processes(tmp_path):
+def test_cross_validation_in_two_processes(tmp_path, capfd):
     """Every image is in the table, tested once."""
-    log = cross_validated(tmp_path, 2)
+    cross_validated(tmp_path, 2)
+    log = capfd.readouterr().err
     output = tmp_path / "run"
     assert "seed 0, fold 1  epoch 2/2" in log
     assert {f.name for f in (output / "cells").iterdir()} == {

@@ -30,7 +30,8 @@ def arrays(rng, num=6, shape=(16, 16), num_raters=3, channels=1):
 
 
 def compiled(model, loss=None):
-    model.compile("adam", loss or losses.OrdinalSegmentationLoss())
+    """Trained step by step: what is tested here is around the model, and to trace a step takes longer than the steps."""
+    model.compile("adam", loss or losses.OrdinalSegmentationLoss(), run_eagerly=True)
     return model
 
 
@@ -75,6 +76,7 @@ def test_files_and_events(tmp_path, rng):
     arr = arrays(rng)
     monitor = callbacks.AgreementMonitor(arr, tmp_path / "a" / "b", tmp_path / "logs", every=2, images=3)
     model = small()
+    model.compile("adam", losses.OrdinalSegmentationLoss())  # in a graph, as users train
     diagram, maps = spied("reliability_diagram", "agreement_map")
     with diagram as diagram, maps as maps:
         watched(model, arr["ratings"], monitor, epochs=5)
@@ -167,7 +169,7 @@ def test_structures(tmp_path, rng):
     ratings = {"disc": arr["ratings"], "cup": arr["ratings"][..., :2]}
     arr["ratings"] = ratings
     model = segmenter({"disc": 3, "cup": 2}, structures=("disc", "cup"))
-    model.compile("adam", {name: losses.OrdinalSegmentationLoss() for name in ratings})
+    compiled(model, {name: losses.OrdinalSegmentationLoss() for name in ratings})
     monitors = [
         callbacks.AgreementMonitor(arr, tmp_path, tmp_path / "logs", structure=name) for name in ratings
     ]
@@ -255,6 +257,7 @@ from tests.callbacks import test_monitor as here
 folder = pathlib.Path(sys.argv[1])
 arr = here.arrays(np.random.default_rng(0))
 model = here.small()
+model.compile("adam", here.losses.OrdinalSegmentationLoss())
 before = [np.array(w) for w in model.get_weights()]
 monitor = here.callbacks.AgreementMonitor(arr, folder, folder / "logs")
 loss = here.watched(model, arr["ratings"], monitor, epochs=3).history["loss"]

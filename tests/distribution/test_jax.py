@@ -18,7 +18,8 @@ JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
 
 
 def devices(count):
-    return {**JAX, "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
+    return {**JAX, "XLA_FLAGS": flags}
 
 
 def trained(made):

@@ -50,6 +50,7 @@ def trained_by_fit(packed):
     return {"losses": history["loss"], "ece": scored["ece"], "brier": scored["brier"]}, model
 
 
+@pytest.mark.slow
 def test_two_workers_train_what_fit_trains(packed, tmp_path):
     """Losses of the epochs, scores over all workers and weights, with a last batch that leaves one worker without a case."""
     output = tmp_path / "run"

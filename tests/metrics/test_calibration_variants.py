@@ -280,6 +280,10 @@ def test_compiled(raters, rng):
         for _ in range(2)
     ]
 
+    for metric in made[0]:
+        metric.update_state(ratings, z, weight)  # makes the variables, so that a step is traced once
+        metric.reset_state()
+
     @tf.function(jit_compile=True)
     def step(y, x, w):
         for metric in made[0]:

@@ -148,6 +148,9 @@ def test_compiled(rng):
     votes = rng.integers(0, 5, (2, 40))
     eager, compiled = (KernelECE(num_samples=64, bandwidth=b) for b in ("likelihood", "likelihood"))
 
+    compiled.update_state(votes, z)  # makes the variables, so that a step is traced once
+    compiled.reset_state()
+
     @tf.function(jit_compile=True)
     def step(y, x):
         compiled.update_state(y, x)

@@ -16,6 +16,7 @@ from keras_ordseg.metrics import MultiRaterECE
 from keras_ordseg.models import Ensemble, OrdinalSegmenter, small_backbone
 from keras_ordseg.models.binary import BinaryHead
 from tests.conftest import ROOT
+from tests.tracing import made_ready
 
 # Keras reads TensorFlow variables with np.array, whose copy argument TensorFlow does not know.
 pytestmark = pytest.mark.filterwarnings(
@@ -188,7 +189,7 @@ def test_evaluates_and_trains_under_every_policy(policy, jit, rng):
     ensemble.compile(
         keras.optimizers.Adam(1e-2), OrdinalSegmentationLoss(), metrics=[MultiRaterECE()], jit_compile=jit
     )
-    history = ensemble.fit(x, ratings, epochs=8, verbose=0).history["loss"]
+    history = made_ready(ensemble, x, ratings).fit(x, ratings, epochs=8, verbose=0).history["loss"]
     assert np.isfinite(history).all()
     assert history[-1] < history[0]
     z = ensemble.predict(x, verbose=0)

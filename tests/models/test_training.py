@@ -14,6 +14,7 @@ from keras_ordseg.metrics import MultiRaterECE
 from keras_ordseg.models import BinarySegmenter, OrdinalSegmenter, small_backbone
 from tests.conftest import ROOT
 from tests.models.test_backbones import keras_cv_resnet
+from tests.tracing import made_ready
 
 # Keras reads TensorFlow variables with np.array, whose copy argument TensorFlow does not know.
 pytestmark = pytest.mark.filterwarnings(
@@ -52,7 +53,7 @@ def test_learns(decoder, policy, jit, rng):
         metrics=[MultiRaterECE(name="ece")],
         jit_compile=jit,
     )
-    history = model.fit(images, ratings, batch_size=4, epochs=12, verbose=0).history
+    history = made_ready(model, images, ratings).fit(images, ratings, batch_size=4, epochs=12, verbose=0).history
     assert history["loss"][-1] < 0.5 * history["loss"][0]
     assert np.isfinite(history["ece"]).all()
     z = np.asarray(model(images, training=False))
@@ -70,7 +71,7 @@ def test_structures_train_with_a_dict_of_losses(rng):
     )
     model.compile("adam", {"disc": OrdinalSegmentationLoss(), "cup": OrdinalSegmentationLoss()})
     targets = {"disc": ratings, "cup": ratings[..., :2]}
-    history = model.fit(images, targets, batch_size=8, epochs=3, verbose=0).history
+    history = made_ready(model, images, targets).fit(images, targets, batch_size=8, epochs=3, verbose=0).history
     assert {"loss", "disc_loss", "cup_loss"} <= set(history)
     np.testing.assert_allclose(history["loss"], np.add(history["disc_loss"], history["cup_loss"]), rtol=1e-5)
     assert history["loss"][-1] < history["loss"][0]
@@ -153,7 +154,7 @@ print(json.dumps({
 def train_and_save(backbone, decoder, folder, rng):
     images, ratings = squares(rng, num=4, channels=backbone.input_shape[-1])
     model = OrdinalSegmenter(backbone, 3, decoder, decoder_filters=8)
-    model.compile(keras.optimizers.Adam(1e-3), OrdinalSegmentationLoss(), jit_compile=False)
+    model.compile(keras.optimizers.Adam(1e-3), OrdinalSegmentationLoss(), run_eagerly=True)  # and so when it is loaded
     model.fit(images, ratings, batch_size=4, epochs=2, shuffle=False, verbose=0)
     model.save(folder / "model.keras")
     levels = model.predict(images, verbose=0)

@@ -1,6 +1,7 @@
 """Files predicted: against the served signatures, in every format, resumed, and with files that are wrong."""
 
 import csv
+import functools
 
 import numpy as np
 import pytest
@@ -23,6 +24,14 @@ def exported(tmp_path_factory):
     model.save(folder / "model.keras")
     serving.export(model, folder / "export", spacing=(0.5, 2.0), review_threshold=0.2)
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _loaded_once():
+    """The versions of an export, which do not change, are loaded once each: that takes longer than to predict a few files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf.saved_model, "load", functools.cache(tf.saved_model.load))
+        yield
 
 
 @pytest.fixture(scope="module")
