@@ -1,6 +1,7 @@
 # make demo   trains, evaluates, reports and exports on the embedded data (real masks: make demo DATA=path, and what else
 #             keras-ordseg benchmark takes: make demo DATA=path DEMO_FLAGS="--size 128 --folds 5")
-# make test   the tests              make test-all   with the slow tier, and the core without TensorFlow on JAX and torch
+# make test   the tests, minutes     make test-fast  of the parts that need no files: a minute
+# make test-all   with the slow tier, compiled as users do, and the core without TensorFlow on JAX and torch: hours
 # make lint   ruff
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,7 +15,11 @@ TORCH ?= torch==2.13.0
 LIGHT := $(VENV)-light
 CORE := tests/ops tests/layers/test_head.py tests/layers/test_links.py tests/losses tests/test_contract.py
 
-.PHONY: demo test test-all test-light lint clean
+# neighbours share what a module makes; who is done first takes from the other
+PYTEST := -m pytest -n 2 --dist worksteal
+FAST := tests/ops tests/layers tests/losses tests/metrics tests/raters tests/test_checks.py tests/test_contract.py
+
+.PHONY: demo test test-fast test-all test-light lint clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -22,16 +27,19 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -n 2 $(TESTS)
+	$(BIN)/python $(PYTEST) $(TESTS)
+
+test-fast: $(VENV)/.installed-dev
+	$(BIN)/python $(PYTEST) -m "not slow and not dear" $(FAST)
 
 test-all: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -n 2 -m "slow or not slow" $(TESTS)
+	$(BIN)/python $(PYTEST) -m "slow or not slow" $(TESTS)
 	$(MAKE) test-light
 
 test-light: $(LIGHT)/.installed
-	KERAS_BACKEND=jax $(LIGHT)/bin/python -m pytest -n 2 $(CORE) tests/test_backends.py
-	KERAS_BACKEND=torch $(LIGHT)/bin/python -m pytest -n 2 $(CORE)
+	KERAS_BACKEND=jax $(LIGHT)/bin/python $(PYTEST) $(CORE) tests/test_backends.py
+	KERAS_BACKEND=torch $(LIGHT)/bin/python $(PYTEST) $(CORE)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

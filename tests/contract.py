@@ -111,7 +111,8 @@ def losses_by_hand(flip=0, some=slice(None)):
 
 def check_training_steps(policy, jit_compile, flip, some=slice(None)):
     """Every layer and loss in one compiled step, with loss scaling under float16: finite, falling, and the eager values."""
-    history = fit_of_all(policy, jit_compile, epochs=8, flip=flip, some=some)  # float16 skips steps until its loss scale fits
+    # float16 skips steps until its loss scale fits
+    history = fit_of_all(policy, jit_compile, epochs=8, flip=flip, some=some)
     for name, value in losses_by_hand(flip, some).items():
         logged = history[f"{name}_loss"]
         assert np.isfinite(logged).all(), name

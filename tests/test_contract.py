@@ -90,6 +90,7 @@ MORE = [
 ]
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize(
     "policy,jit_compile,flip,some", [*STEPS, *(pytest.param(*step, marks=pytest.mark.slow) for step in MORE)]
 )
@@ -117,6 +118,7 @@ json.dump({"gap": float(gap), "scores": scores, "compiled": sorted(model.loss)},
 """
 
 
+@pytest.mark.dear
 def test_all_survive_a_keras_file_in_a_fresh_process(tmp_path, rng):
     model, terms = contract.model_of_all()
     model.compile("sgd", terms, run_eagerly=True)  # a graph of all would take minutes to trace

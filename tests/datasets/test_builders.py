@@ -401,7 +401,7 @@ def test_ambiguous_shapes(tmp_path, dims, size):
     np.testing.assert_allclose(levels, data.level_frequencies(arrays["ratings"][:8]), rtol=1e-12)
     convolution = (keras.layers.Conv2D if dims == 2 else keras.layers.Conv3D)(4, 3, padding="same")
     model = keras.Sequential([convolution, OrdinalHead(3, initial_levels=levels)])
-    model.compile("sgd", OrdinalSegmentationLoss())
+    model.compile("sgd", OrdinalSegmentationLoss(), run_eagerly=True)
     loss = model.fit(data.fuse(train, "ratings").batch(4), shuffle=False, verbose=0).history["loss"]
     assert np.isfinite(loss).all()
     supervised = builder.as_dataset("train", as_supervised=True).batch(4)

@@ -10,7 +10,7 @@ import pytest
 
 from keras_ordseg import data, losses
 from tests.distribution.processes import Job
-from tests.distribution.shared import SIZE, K, arrays, assert_close, compiled
+from tests.distribution.shared import SIZE, K, arrays, compiled
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.distribute needs TensorFlow")
 

@@ -15,6 +15,7 @@ from keras_ordseg.losses import (
 )
 from keras_ordseg.metrics import LossTerm
 from tests.contract import JIT
+from tests.tracing import made_ready
 
 
 @pytest.fixture
@@ -71,6 +72,7 @@ def test_arguments(build, message):
         build()
 
 
+@pytest.mark.dear
 def test_terms_are_logged_in_fit(pixels):
     """No model class of one's own: the logged terms, with their weights, are the logged loss."""
     y, z, _ = pixels
@@ -79,7 +81,7 @@ def test_terms_are_logged_in_fit(pixels):
     model = keras.Sequential([keras.Input((6, 5)), keras.layers.Dense(5)])
     terms = [LossTerm(loss, name, name=f"term_{name}") for name in names]
     model.compile(keras.optimizers.SGD(0.0), loss, metrics=terms, jit_compile=JIT)
-    logs = {k: v[0] for k, v in model.fit(z, y, verbose=0, batch_size=2).history.items()}
+    logs = {k: v[0] for k, v in made_ready(model, z, y).fit(z, y, verbose=0, batch_size=2).history.items()}
     np.testing.assert_allclose(logs["term_loss"], logs["loss"], rtol=1e-5)
     np.testing.assert_allclose(2 * logs["term_binary"] + 0.5 * logs["term_ordinal"], logs["loss"], rtol=1e-5)
     assert logs["term_binary"] != logs["term_ordinal"]

@@ -228,6 +228,7 @@ def test_impossible_votes_make_the_loss_nan(build, what):
         assert np.isnan(float(build()(bad, z)))
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize("what", [IMPOSSIBLE[0], *(pytest.param(what, marks=pytest.mark.slow) for what in IMPOSSIBLE[1:])])
 def test_impossible_votes_make_the_loss_nan_in_fit(what):
     """In a compiled step; without one, for every kind and loss: the test above."""

@@ -28,6 +28,7 @@ print(json.dumps([maps(*case) for case in json.loads(sys.argv[1])]))
 """
 
 
+@pytest.mark.dear
 def test_temporaries_are_a_few_maps_of_the_image():
     """Votes need three, whatever K: 0.4 of the logits at K = 7. Ratings hold the thinned levels, in a branch that the
     compiler counts whether taken or not: eight, once the logits at K = 7."""

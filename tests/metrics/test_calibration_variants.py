@@ -263,6 +263,7 @@ def test_a_bad_value_late_in_a_large_batch_leaves_nothing_behind(rng):
         assert float(metric.result()) == before > 0
 
 
+@pytest.mark.dear
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="compiles with tf.function")
 @pytest.mark.parametrize("raters", CHOICES["raters"])
 def test_compiled(raters, rng):

@@ -201,6 +201,7 @@ def check(found, keys=tuple(EACH)):
         np.testing.assert_allclose(float(found[label]), expected, rtol=1e-6, atol=1e-6, err_msg=label)
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize("kinds", ["first", pytest.param("other", marks=pytest.mark.slow)])
 def test_one_compiled_program(kinds):
     """Updates and results as one XLA program: what eager updates give, and NaN for values that cannot be.
@@ -260,6 +261,7 @@ json.dump({name: values[-1] for name, values in logs.items()}, sys.stdout)
 """
 
 
+@pytest.mark.dear
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.distribute needs the TensorFlow backend")
 def test_two_replicas_equal_one_device():
     done = subprocess.run(

@@ -140,6 +140,7 @@ def test_a_calibrated_model_is_near_zero_and_a_shifted_one_is_not(rng):
         assert abs(float(metric.result()) - shift) < 0.025
 
 
+@pytest.mark.dear
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="compiles with tf.function")
 def test_compiled(rng):
     import tensorflow as tf

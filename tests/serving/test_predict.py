@@ -28,7 +28,7 @@ def exported(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="module")
 def _loaded_once():
-    """The versions of an export, which do not change, are loaded once each: that takes longer than to predict a few files."""
+    """The versions of an export, which do not change, are loaded once each; to load takes longer than to predict."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tf.saved_model, "load", functools.cache(tf.saved_model.load))
         yield
