@@ -22,13 +22,21 @@ QUICK = {
 }
 
 
+def is_quick(config):
+    return not config.option.markexpr.startswith("slow")
+
+
 def pytest_configure(config):
     """The settings above, also for the processes that tests start, before TensorFlow or JAX is imported."""
-    if config.option.markexpr.startswith("slow"):
-        return
-    for name, value in QUICK.items():
-        os.environ.setdefault(name, value)
-    if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+    if is_quick(config):
+        for name, value in QUICK.items():
+            os.environ.setdefault(name, value)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _graphs_as_they_are(request):
+    """TensorFlow rewrites no graph of this process before it runs it, once."""
+    if is_quick(request.config) and os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
         import tensorflow as tf
 
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})

@@ -249,7 +249,7 @@ def test_a_run_that_is_resumed_with_more_methods_and_seeds_trains_only_what_is_n
             means.append({name: sums[name] for name in sums.files})
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert any((means[0][name] != means[1][name]).any() for name in means[0])
-    assert "Hybrid (the paper's), ensemble" in (output / "report.md").read_text()
+    assert "Hybrid (the paper's) + ensemble" in (output / "report.md").read_text()
     tf.random.get_global_generator()  # which determinism forbids: the benchmark left none behind
 
 
