@@ -206,7 +206,7 @@ def check(found, keys=tuple(EACH)):
 def test_one_compiled_program(kinds):
     """Updates and results as one XLA program: what eager updates give, and NaN for values that cannot be.
 
-    One kind of each class, because compiling is slow; the other kinds in a graph: `test_two_replicas_equal_one_device`.
+    One kind of each class, because compiling is slow; the slow tier has the other kinds.
     """
     y, z = answers()
     keys = [key for key in EACH if (key[1] == 0) == (kinds == "first")]
@@ -245,6 +245,22 @@ def test_fit_evaluate_and_saving(tmp_path):
     assert json.loads(json.dumps(mine)) == json.loads(json.dumps(other))
 
 
+def test_states_of_replicas_add_up():
+    """What a strategy does with the states of its replicas, and what the result then is: that of all images."""
+    y, z = answers()
+    for name, index in EACH:
+        if name in FIRST_REPLICA:
+            continue
+        one, other = build(name, index), build(name, index)
+        one.update_state(y[:3], z[:3])
+        other.update_state(y[3:], z[3:])
+        for mine, its in zip(one.variables, other.variables, strict=True):
+            assert mine.aggregation == "sum", (name, mine.path)
+            mine.assign(mine + its)
+        whole = score(build(name, index), (y, z))
+        np.testing.assert_allclose(float(one.result()), whole, rtol=0, atol=exact(name), err_msg=name)
+
+
 TWO_DEVICES = """
 import json, sys
 import tensorflow as tf
@@ -261,7 +277,7 @@ json.dump({name: values[-1] for name, values in logs.items()}, sys.stdout)
 """
 
 
-@pytest.mark.dear
+@pytest.mark.slow
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.distribute needs the TensorFlow backend")
 def test_two_replicas_equal_one_device():
     done = subprocess.run(

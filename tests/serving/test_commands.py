@@ -36,6 +36,22 @@ def exported(model):
     return model / "export"
 
 
+@pytest.fixture(scope="module")
+def wrong(tmp_path_factory):
+    """A folder of models, calibrators and cards that `export` does not take."""
+    folder = tmp_path_factory.mktemp("wrong")
+    (folder / "card.txt").write_text("licence: mine")
+    (folder / "broken.keras").write_bytes(b"PK\x03\x04 not a model")
+    (folder / "folder.txt").mkdir()
+    keras.Sequential([keras.Input((None, None, 4)), keras.layers.Dense(2)]).save(folder / "narrow.keras")
+    keras.Sequential([keras.Input((None, None, 3)), keras.layers.Dense(4)], name="colours").save(folder / "colours.keras")
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)], name="flat").save(folder / "flat.keras")
+    diverged = OrdinalSegmenter(small_backbone((None, None, 1), (4, 8)), 3)
+    diverged.trainable_variables[0].assign(np.full(diverged.trainable_variables[0].shape, np.nan))
+    diverged.save(folder / "diverged.keras")
+    return folder
+
+
 @pytest.fixture
 def scans(tmp_path, rng):
     for name in ("a", "b"):
@@ -85,19 +101,13 @@ def test_export(model, exported, rng):
         ({"--calibrator": "narrow.keras"}, "calibrator: expected a layer from logits to logits"),
     ],
 )
-def test_export_refuses(model, tmp_path, capsys, changed, words):
-    (model / "card.txt").write_text("licence: mine")
-    (model / "broken.keras").write_bytes(b"PK\x03\x04 not a model")
-    (model / "folder.txt").mkdir(exist_ok=True)
-    keras.Sequential([keras.Input((None, None, 4)), keras.layers.Dense(2)]).save(model / "narrow.keras")
-    keras.Sequential([keras.Input((None, None, 3)), keras.layers.Dense(4)], name="colours").save(model / "colours.keras")
-    keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)], name="flat").save(model / "flat.keras")
-    diverged = OrdinalSegmenter(small_backbone((None, None, 1), (4, 8)), 3)
-    diverged.trainable_variables[0].assign(np.full(diverged.trainable_variables[0].shape, np.nan))
-    diverged.save(model / "diverged.keras")
-    file = model / changed.pop("file", "model.keras")
-    options = [str(model / word) if word.endswith((".keras", ".txt")) else word for pair in changed.items() for word in pair]
-    assert main(["export", str(file), "--output", str(tmp_path / "out"), *options]) == 2
+def test_export_refuses(model, wrong, tmp_path, capsys, changed, words):
+    def path(name):
+        return str((model if name == "model.keras" else wrong) / name)
+
+    file = path(changed.pop("file", "model.keras"))
+    options = [path(word) if word.endswith((".keras", ".txt")) else word for pair in changed.items() for word in pair]
+    assert main(["export", file, "--output", str(tmp_path / "out"), *options]) == 2
     said = capsys.readouterr().err
     assert words in said
     assert not any(word in said for word in ("Traceback", "\x1b", "[Errno", "Arguments received"))
