@@ -1,8 +1,9 @@
 # make demo   trains, evaluates, reports and exports on the embedded data (real masks: make demo DATA=path, and what else
 #             keras-ordseg benchmark takes: make demo DATA=path DEMO_FLAGS="--size 128 --folds 5")
-# make test   the tests, minutes     make test-fast  of the parts that need no files: a minute
+# make test       the tests, minutes
+# make test-fast  those of ops, layers, losses, metrics and raters but for the dear ones: a minute or so
 # make test-all   with the slow tier, compiled as users do, and the core without TensorFlow on JAX and torch: hours
-# make lint   ruff
+# make lint       ruff
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
