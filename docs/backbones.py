@@ -287,12 +287,12 @@ def main(names):
         "*`.keras`*: saved, loaded, same output. *serving, any size*: exported, loaded without Keras, same output at two",
         "sizes; *fixed size* where the library's model itself takes only one.",
         "",
-        '`"auto"` goes by the graph: a scaling that the model begins with, a layer or plain arithmetic, and the first layers',
-        "of the models of `keras.applications`, which stay when a model is cut to feature maps, renamed, cloned or wrapped. A",
-        "name tells nothing: an encoder of your own called `resnet50_own` is given images in [0, 1]. Where the first layers",
-        "could be another network's too (VGG cut before its third block, or a segmenter under `with_ordinal_head`), a warning",
-        "says what was assumed.",
-        'A `.keras` file holds what `"auto"` came to; files of earlier releases keep what they were trained with.',
+        '`"auto"` goes by the graph: a scaling that the model begins with, a layer or plain arithmetic, and the first',
+        "layers of the models of `keras.applications`, which stay when a model is cut to feature maps, renamed, cloned or",
+        "wrapped. A name tells nothing: an encoder of your own called `resnet50_own` is given images in [0, 1]. Where the",
+        "first layers could be another network's (VGG cut before its third block, a segmenter under",
+        "`with_ordinal_head`), a warning says what was assumed. A `.keras` file holds what `auto` came to; files of earlier",
+        "releases keep what they were trained with.",
     ]
     for library, entries in BACKBONES.items():
         chosen = [name for name in entries if not names or name in names]
