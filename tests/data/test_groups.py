@@ -19,6 +19,9 @@ class NotThere:
 
     __hash__ = None
 
+    def __repr__(self):
+        return "NA"
+
     def __bool__(self):
         raise TypeError("boolean value of NA is ambiguous")
 
