@@ -26,6 +26,12 @@ class StructuredModel(keras.Model):
 
     compile.__doc__ = keras.Model.compile.__doc__
 
+    def compile_from_config(self, config):
+        """Compiles as the file says; Keras itself leaves that out where a class has a `compile` of its own."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         self._check_named(y, sample_weight)
         return super().compute_loss(x, y, y_pred, sample_weight, training)

@@ -18,7 +18,7 @@ def resize_linear(x, sides):
 
     >>> x = ops.reshape(ops.convert_to_tensor([0.0, 1.0, 2.0, 5.0]), (1, 4, 1))
     >>> [round(float(v), 3) for v in ops.reshape(resize_linear(x, (2,)), (-1,))]
-    [0.714, 3.0]
+    [0.714, 3.143]
     """
     x = ops.convert_to_tensor(x)
     rank = len(x.shape)

@@ -392,7 +392,7 @@ def test_cross_validation_in_two_processes(tmp_path, capfd):
         f"{key}-seed0-fold{fold}" for key in ("hybrid", "hybrid+temperature") for fold in range(2)
     }
     results = json.loads((output / "results.json").read_text())
-    assert results["export"]["label"].endswith("seed 0, fold 0 of 2")
+    assert results["export"]["label"].replace(" (collapsed)", "").endswith("seed 0, fold 0 of 2")
     (card,) = output.glob("export/1/**/model_card.json")
     assert json.loads(card.read_text())["training"].endswith("; the metrics are those of the models of all folds")
     assert results["dataset"]["num_images"]["test"] == 12

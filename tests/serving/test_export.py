@@ -223,7 +223,7 @@ def test_a_calibrator_of_another_model_is_refused_in_plain_words(tmp_path):
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     for folder in ("/proc/models", "/proc", tmp_path / "file" / "models"):
-        with pytest.raises(OSError, match=f"directory: expected a folder that can be made and written to. '{folder}'"):
+        with pytest.raises(OSError, match=f"directory: expected a folder that can be made and written to; got '{folder}'"):
             export(small(), folder)
 
 
