@@ -1,6 +1,9 @@
 """The notebooks of the benchmarks run from top to bottom, each on small files of the layout of its data."""
 
+import ast
 import hashlib
+import importlib
+import inspect
 
 import h5py
 import numpy as np
@@ -10,7 +13,9 @@ import tensorflow_datasets as tfds
 from keras_ordseg import datasets
 from keras_ordseg.datasets import long_ciu
 from tests.datasets.raw import write_cocahis, write_lidc, write_long_ciu, write_refuge
-from tests.notebooks import check_pictures, magnify, runner, write_folder
+from tests.notebooks import ROOT, check_pictures, magnify, read, runner, write_folder
+
+EXAMPLES = ROOT / "examples"
 
 TINY = {"EPOCHS": 1, "BATCH": 4, "DECODER_FILTERS": 8, "BAND": 2}
 RESNET, EFFICIENT = {"FILTERS": (4, 8), "BLOCKS": 2}, {"FILTERS": (8, 8), "REPEATS": 1}
@@ -99,6 +104,37 @@ def check(found, raters, side=32):
     assert found["reloaded"] < 0.02
     assert found["above"] < 1e-5
     assert found["signatures"] == ["contours", "encoded", "serving_default", "summary"]
+
+
+def calls(source):
+    """`(dotted name, arguments, keywords)` of every call of `room.name(...)`, without those that unpack arguments."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        unpacked = any(isinstance(a, ast.Starred) for a in node.args) or any(k.arg is None for k in node.keywords)
+        if isinstance(node.func.value, ast.Name) and not unpacked:
+            yield (node.func.value.id, node.func.attr), node.args, [k.arg for k in node.keywords]
+
+
+@pytest.mark.parametrize("path", sorted([*EXAMPLES.glob("*.ipynb"), *EXAMPLES.glob("*.py")]), ids=lambda path: path.name)
+def test_what_an_example_calls_is_there_and_takes_its_arguments(path):
+    """Of every notebook and script, most of which only the slow tier runs; the quickstart: `test_examples.py`."""
+    source = path.read_text()
+    if path.suffix == ".ipynb":
+        source = "\n".join(cell.source for cell in read(path.stem).cells if cell.cell_type == "code")
+    rooms = {
+        name.asname or name.name
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) and node.module == "keras_ordseg"
+        for name in node.names
+    }
+    seen = 0
+    for (room, name), arguments, keywords in calls(source):
+        if room in rooms:
+            called = getattr(importlib.import_module(f"keras_ordseg.{room}"), name)
+            inspect.signature(called).bind(*arguments, **dict.fromkeys(keywords))
+            seen += 1
+    assert seen > 5
 
 
 @pytest.mark.slow
