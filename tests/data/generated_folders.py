@@ -194,7 +194,8 @@ def made(draw, root):
         if not (fault == "lost_image" and row == victim):
             write(root / files[key], values)
         else:
-            result.culprits, result.refused = (key, *(f"rater {r}" for r in raters)), layout in ("csv", "rows")
+            words = (key, *(f"rater {r}" for r in raters), "no image matches")
+            result.culprits, result.refused = words, layout in ("csv", "rows")
         for r, rater in enumerate(raters):
             path = root / masks[key, rater]
             if not there[row][r]:
@@ -258,8 +259,9 @@ def made(draw, root):
             for key, group, has in zip(ids, groups, there, strict=True)
         ]
         order = [r for r in raters if any(has[raters.index(r)] for has in there)]
-        result.options["raters"] = order
-        _keep(result, order)
+        if order:
+            result.options["raters"] = order
+            _keep(result, order)
     elif layout == "csv":
         if not grouped:
             head, cells = words[0], [[key] for key in ids]
@@ -286,8 +288,8 @@ def made(draw, root):
             _keep(result, order)
     if fault == "selection" and len(ids) > 1:
         result.select = draw(st.integers(1, len(ids) - 1))
-    if not result.culprits and (turn_image or turn_mask):
-        result.culprits = tuple(Path(file).name for file in (*files.values(), *masks.values()))
+    if turn_image or turn_mask:  # may be refused for that
+        result.culprits += tuple(Path(file).name for file in (*files.values(), *masks.values()))
     return result
 
 
