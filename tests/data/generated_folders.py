@@ -175,7 +175,8 @@ def made(draw, root):
         result.culprits = (ids[victim], raters[loser])
     if fault == "no_mask":
         there[victim] = [False] * len(raters)
-        result.culprits, result.refused = (ids[victim], Path(files[ids[victim]]).name, "no mask of any image"), True
+        words = (ids[victim], Path(files[ids[victim]]).name, "no mask of any image", "no column of a rater")
+        result.culprits, result.refused = words, True
 
     for row, key in enumerate(ids):
         values = images[row]
