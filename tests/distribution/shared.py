@@ -46,7 +46,8 @@ def assert_close(found, expected, tolerance=1e-5):
         found, expected = ([values[name] for name in sorted(expected)] for values in (found, expected))
     assert len(found) == len(expected)
     for a, b in zip(found, expected, strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
+        # beside the tolerance a few steps of float32, which a loss of hundreds needs
+        np.testing.assert_allclose(a, b, rtol=5e-7, atol=tolerance)
 
 
 def example(name):
