@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_ordseg.ops.ratings import _check_ratings
+from keras_ordseg.ops.targets import check_ratings
 
 _REFUSED = {
     "RandomElasticTransform": "it bends the masks by another random field than the image",
@@ -124,7 +124,7 @@ class RatingsAugmentation(keras.layers.Layer):
         image, ratings = _image_and_ratings(inputs)
         if not training:
             return inputs
-        _check_ratings(ratings, None, "ratings")
+        check_ratings(ratings, None, "ratings")
         impossible = ops.any(ops.abs(ops.cast(ratings, "int32")) > 1)
         kind = keras.backend.standardize_dtype(ratings.dtype)
         kind = "int8" if kind.startswith(("uint", "bool")) else kind  # -1 comes in from outside the image

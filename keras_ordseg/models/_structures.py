@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_ordseg._checks import ArgumentError
-from keras_ordseg.ops.ratings import read_targets
+from keras_ordseg.ops.targets import read_targets
 
 
 @keras.saving.register_keras_serializable(package="keras_ordseg")

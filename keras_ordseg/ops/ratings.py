@@ -2,14 +2,12 @@
 
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 from keras import ops
 
 from keras_ordseg._checks import ArgumentError
 from keras_ordseg.ops.checks import check_num_raters
-
-_AT_ONCE = 64  # images whose values are read together
+from keras_ordseg.ops.targets import check_dtype, check_ratings, check_votes
 
 
 def majority_quorum(num_raters: int) -> int:
@@ -65,7 +63,7 @@ def votes(ratings):
     >>> [int(x) for x in v], [int(x) for x in n]
     ([2, 1], [3, 1])
     """
-    _check_ratings(ratings, None, "ratings")
+    check_ratings(ratings, None, "ratings")
     ratings = ops.convert_to_tensor(ratings)
     return (
         ops.sum(ops.cast(ops.equal(ratings, 1), "int32"), axis=-1),
@@ -89,7 +87,7 @@ def panel(y_true, y_pred, sample_weight=None, num_raters=None, dtype="float32") 
     `y_true` is ratings when its rank equals that of `y_pred`, and votes of a complete panel of K when it has
     one axis less. Values that cannot be (a vote above K, more than K answers, a rating outside {-1, 0, 1}) are
     errors where they can be read, and make the pixel's weight NaN inside a compiled graph; there a dtype or a number of
-    slots that may as well stand for something else is an error (`_check_dtype`).
+    slots that may as well stand for something else is an error (`check_dtype`).
 
     Args:
         y_true: Ratings `(batch, *spatial, slots)` or votes `(batch, *spatial)`.
@@ -146,15 +144,15 @@ def panel(y_true, y_pred, sample_weight=None, num_raters=None, dtype="float32") 
                 "num_raters: needed, because y_true is votes and y_pred is a binary output (last axis 1), which "
                 "does not tell K. Pass num_raters=K to this loss or metric, or give ratings as y_true."
             )
-        _check_votes(y_true, num_raters)
-        _check_dtype(y_true, true_shape, None, num_raters)
+        check_votes(y_true, num_raters)
+        check_dtype(y_true, true_shape, None, num_raters)
         y_true = ops.cast(ops.convert_to_tensor(y_true), dtype)
         bad = ops.logical_or(y_true < 0, y_true > num_raters)
         bad = ops.logical_or(bad, ops.not_equal(y_true, ops.floor(y_true)))  # NaN differs from itself
         marked, rated, complete = y_true, ops.full_like(y_true, num_raters), True
     else:
-        _check_ratings(y_true, num_raters, "y_true")
-        _check_dtype(y_true, true_shape, true_shape[-1], num_raters if levels > 1 else None)
+        check_ratings(y_true, num_raters, "y_true")
+        check_dtype(y_true, true_shape, true_shape[-1], num_raters if levels > 1 else None)
         y_true = ops.convert_to_tensor(y_true)
         is_marked, is_absent = ops.equal(y_true, 1), ops.equal(y_true, -1)
         known = ops.logical_or(ops.logical_or(is_marked, is_absent), ops.equal(y_true, 0))
@@ -174,36 +172,6 @@ def panel(y_true, y_pred, sample_weight=None, num_raters=None, dtype="float32") 
     return Panel(marked, rated, weights, complete, num_raters)
 
 
-def read_targets(y_true, pred_shape, num_raters=None, argument="y_true"):
-    """NumPy targets with every value read before training, in a dtype that a compiled graph takes.
-
-    Args:
-        y_true: Votes or ratings as a NumPy array.
-        pred_shape: Shape of the output they are for, `(batch, *spatial, K+1)` or `(batch, *spatial, 1)`.
-        num_raters: K of votes for a binary output.
-        argument: Its name in messages.
-
-    Returns:
-        Ratings as int8 (bool as it is) and votes as integers; targets of another rank as they are.
-
-    Raises:
-        ValueError: For impossible values, naming the argument.
-    """
-    num_raters = pred_shape[-1] - 1 or num_raters
-    is_votes = y_true.ndim == len(pred_shape) - 1
-    if not is_votes and y_true.ndim != len(pred_shape) or is_votes and num_raters is None:
-        return y_true
-    for start in range(0, len(y_true), _AT_ONCE):
-        part = y_true[start : start + _AT_ONCE]
-        if is_votes:
-            _check_votes(part, num_raters, argument)
-        else:
-            _check_ratings(part, num_raters, argument)
-    if is_votes:
-        return y_true if y_true.dtype.kind in "iub" else y_true.astype("int32")
-    return y_true if y_true.dtype.kind == "b" else y_true.astype("int8", copy=False)
-
-
 def _broadcast_weights(sample_weight, like, dtype):
     weight = ops.cast(ops.convert_to_tensor(sample_weight), dtype)
     rank, full = len(weight.shape), len(like.shape)
@@ -217,90 +185,3 @@ def _broadcast_weights(sample_weight, like, dtype):
             f"Received shape {tuple(weight.shape)}."
         )
     return ops.reshape(weight, (-1,) + (1,) * (full - 1)) if rank == 1 else weight
-
-
-def concrete(x):
-    """`x` as a NumPy array where its values can be read at no cost, else None (compiled graphs, accelerators)."""
-    if isinstance(x, (np.ndarray, list, tuple, np.generic)):
-        return np.asarray(x)
-    if keras.backend.backend() == "tensorflow" and type(x).__name__ == "EagerTensor":
-        return x.numpy()
-    return None
-
-
-def _check_dtype(y_true, shape, slots, num_raters):
-    """An error where values cannot be read and dtype and shape leave open what they mean: it would show as NaN only.
-
-    Args:
-        y_true: Votes or ratings.
-        shape: Their shape.
-        slots: Rater slots of ratings; None for votes.
-        num_raters: K of levels; None for a binary output.
-    """
-    if concrete(y_true) is not None:
-        return
-    dtype = keras.backend.standardize_dtype(y_true.dtype)
-    if slots is None:
-        if not dtype.startswith(("int", "uint", "bool")):
-            raise ArgumentError(
-                "y_true",
-                f"votes, whole numbers in 0..{num_raters}, of an integer dtype where their values cannot be read",
-                f"{dtype} of shape {shape}",
-                "cast whole numbers, y.astype('int32'); of shares v/K take np.rint(K * y).astype('int32')",
-            )
-        return
-    if dtype in ("int8", "bool"):
-        return
-    if dtype.startswith("uint"):
-        raise ArgumentError(
-            "y_true",
-            "ratings 1, 0 or -1 (did not rate) of a signed dtype such as int8 where their values cannot be read",
-            f"{dtype}, in which an absent rater is another number",
-            "map the values to 1, 0 and -1, then y.astype('int8')",
-        )
-    if num_raters is not None and slots is not None and slots > num_raters:
-        raise ArgumentError(
-            "y_true",
-            f"ratings (batch, *spatial, raters) of at most {num_raters} raters, because y_pred has {num_raters + 1} levels",
-            f"{dtype} of shape {shape}",
-            "of one-hot levels take y.argmax(-1), which is votes",
-            "give ratings of more slots, of which some are -1 at every pixel, as int8",
-        )
-    if num_raters is not None and num_raters > 1 and slots == 1:
-        raise ArgumentError(
-            "y_true",
-            "votes (batch, *spatial) or ratings (batch, *spatial, raters)",
-            f"{dtype} of shape {shape}, which may be either",
-            "give votes without the last axis, y[..., 0]",
-            "give one rater's answers as int8",
-        )
-
-
-def _check_ratings(y_true, num_raters, argument):
-    values = concrete(y_true)
-    if values is None or values.size == 0:
-        return
-    wrong = ~((values == 1) | (values == 0) | (values == -1))
-    if wrong.any():
-        raise ValueError(
-            f"{argument}: expected ratings 1 (marked), 0 (not marked) or -1 (did not rate). Received the value(s) "
-            f"{np.unique(values[wrong])[:5].tolist()}. Divide 8-bit masks by 255; give votes without a rater axis."
-        )
-    if num_raters is not None and (values != -1).sum(-1).max() > num_raters:
-        raise ValueError(
-            f"{argument}: expected at most K={num_raters} answers for a pixel. Received ratings of shape "
-            f"{values.shape} in which a pixel has {(values != -1).sum(-1).max()}. Build the head for that many raters."
-        )
-
-
-def _check_votes(y_true, num_raters, argument="y_true"):
-    values = concrete(y_true)
-    if values is None or values.size == 0:
-        return
-    with np.errstate(invalid="ignore"):
-        wrong = ~((values >= 0) & (values <= num_raters) & (values == np.floor(values)))
-    if wrong.any():
-        raise ValueError(
-            f"{argument}: expected votes, whole numbers in 0..{num_raters} (K={num_raters}). Received the value(s) "
-            f"{np.unique(values[wrong])[:5].tolist()}. Absent raters travel as -1 in ratings, not in votes."
-        )

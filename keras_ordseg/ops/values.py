@@ -6,7 +6,7 @@ import numpy as np
 from keras import ops
 
 from keras_ordseg._checks import ArgumentError
-from keras_ordseg.ops.ratings import concrete
+from keras_ordseg.ops.targets import concrete
 
 SLACK = 1e-3  # what a probability may lie outside [0, 1] by rounding
 _SUM_SLACK = 1e-2  # and a sum of eleven of them in bfloat16 beside 1

@@ -218,7 +218,7 @@ def test_impossible_votes_make_the_loss_nan(build, what):
     """Where no value can be read, as inside a compiled step, the loss turns NaN, never a plausible number."""
     good, bad = impossible(what)
     z = np.zeros((2, 4, 4), "float32")
-    with mock.patch("keras_ordseg.ops.ratings.concrete", return_value=None):
+    with mock.patch("keras_ordseg.ops.targets.concrete", return_value=None):
         assert np.isfinite(float(build()(good, z)))
         assert np.isnan(float(build()(bad, z)))
 

@@ -166,7 +166,7 @@ def test_impossible_values_make_it_nan_and_stay(where, rng):
     if where == "y_true" and keras.backend.backend() == "tensorflow":
         with pytest.raises(ValueError, match="y_true: expected votes"):
             metric.update_state(bad_votes, bad_z)
-    with mock.patch("keras_ordseg.ops.ratings.concrete", return_value=None):
+    with mock.patch("keras_ordseg.ops.targets.concrete", return_value=None):
         metric.update_state(bad_votes, bad_z)
     assert np.isnan(float(metric.result()))
     metric.update_state(votes, z)

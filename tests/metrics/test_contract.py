@@ -170,7 +170,7 @@ def test_impossible_values_are_never_plausible(name, index):
     metric = build(name, index)
     for batch in ((bad_y, z), (y, bad_z)):
         metric.reset_state()
-        with mock.patch("keras_ordseg.ops.ratings.concrete", return_value=None):
+        with mock.patch("keras_ordseg.ops.targets.concrete", return_value=None):
             assert np.isnan(score(metric, batch))
         assert np.isnan(score(metric, (y, z)))
     metric.reset_state()

@@ -163,7 +163,7 @@ def test_decomposition_tells_calibration_from_resolution():
 
 def test_impossible_values_reach_the_decomposition(rng):
     metric = MultiRaterBrier(num_raters=3)
-    with mock.patch("keras_ordseg.ops.ratings.concrete", return_value=None):
+    with mock.patch("keras_ordseg.ops.targets.concrete", return_value=None):
         metric.update_state(np.full((1, 4), 7), rng.normal(size=(1, 4, 1)).astype("float32"))
     assert np.isnan(list(metric.decomposition().values())).all()
 

@@ -86,7 +86,7 @@ def test_what_cannot_be_is_an_error_that_names_it(y_true, y_pred, kwargs, messag
 
 def test_impossible_values_in_tensors_that_cannot_be_read_poison_the_weight(monkeypatch):
     """What a compiled graph sees: the value cannot be read, so the pixel's weight turns NaN."""
-    monkeypatch.setattr("keras_ordseg.ops.ratings.concrete", lambda x: None)
+    monkeypatch.setattr("keras_ordseg.ops.targets.concrete", lambda x: None)
     pred = ops.convert_to_tensor(P)
     bad_votes = np.array([[0, 1, 4], [-1, 2, 3]], "int32")
     np.testing.assert_array_equal(np.isnan(panel(bad_votes, pred).weights), [[0, 0, 1], [1, 0, 0]])
