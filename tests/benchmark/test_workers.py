@@ -2,6 +2,7 @@
 
 import io
 import os
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from types import SimpleNamespace
 
@@ -18,10 +19,38 @@ def note(folder, stream, name, rest):
     (folder / name).write_text(f"{os.getpid()} {rest:g} {stream.isatty()}")
 
 
+@pytest.fixture
+def threads(monkeypatch):
+    """Threads in place of processes, each of which would import TensorFlow: the sizes of the pools that were made."""
+    made = []
+
+    def pool(count, context, initializer, initargs):
+        made.append(count)
+        monkeypatch.setattr(_workers, "_COMMON", [*initargs[1]])
+        return ThreadPoolExecutor(count)
+
+    monkeypatch.setattr(_workers, "ProcessPoolExecutor", pool)
+    return made
+
+
+def test_pools_of_two_that_live_for_one_job_and_an_error(tmp_path, monkeypatch, threads):
+    """Processes: `test_several_processes_and_an_error`, and the folds of tests/benchmark/test_run.py."""
+    monkeypatch.setattr(_workers, "_LIFE", 1)
+    run_jobs(note, [("a", 4), ("b", 2), ("c", 0)], 2, (tmp_path,), None)
+    assert threads == [2, 1]
+    assert {f.name: f.read_text().split()[1:] for f in tmp_path.iterdir()} == {
+        "a": ["2", "False"],
+        "b": ["1", "False"],
+        "c": ["0", "False"],
+    }
+    with pytest.raises(ValueError, match="a job that fails"):
+        run_jobs(note, [("bad", 2), ("later", 1), ("never", 0)], 2, (tmp_path,), None)
+    assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.slow
 def test_several_processes_and_an_error(tmp_path, monkeypatch):
     """Two processes at a time that live for one job: three jobs take three of them, and none is this one."""
-    pytest.importorskip("jax")
-    monkeypatch.setenv("KERAS_BACKEND", "jax")  # which five processes import sooner than TensorFlow
     monkeypatch.setattr(_workers, "_LIFE", 1)
     run_jobs(note, [("a", 4), ("b", 2), ("c", 0)], 2, (tmp_path,), None)
     found = {f.name: f.read_text().split() for f in tmp_path.iterdir()}

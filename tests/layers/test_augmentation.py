@@ -185,6 +185,7 @@ def test_planes_are_undone_exactly_and_blends_are_no_votes(rng):
     np.testing.assert_array_equal(ops.convert_to_numpy(planes_to_ratings(blend))[0], expected)
 
 
+@pytest.mark.dear
 def test_in_tf_data_and_under_xla(batch):
     import tensorflow as tf
 
@@ -234,6 +235,7 @@ class Net(keras.Model):
         return super().train_step(self.augment(batch, training=True))
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize("inside", [True, False], ids=["in the step", "before the step"])
 def test_training_with_jit_compile(batch, inside):
     """The three ways of the docstring train; a step of flips alone is compiled."""

@@ -37,6 +37,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.dear
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_open_is_refused_in_a_compiled_fit(name):
     y, words = REFUSED[name]
@@ -46,6 +47,7 @@ def test_what_is_open_is_refused_in_a_compiled_fit(name):
         model_of(layers.OrdinalHead(K), loss=unread, metrics=[metrics.MultiRaterECE()]).evaluate(X, y, verbose=0)
 
 
+@pytest.mark.dear
 def test_what_is_clear_is_trained():
     model = model_of(layers.OrdinalHead(K), loss=losses.OrdinalSegmentationLoss())
     padded = np.pad(RATINGS, [(0, 0)] * 3 + [(0, 2)], constant_values=-1)

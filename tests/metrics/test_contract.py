@@ -227,6 +227,7 @@ def test_one_compiled_program(kinds):
         assert not plausible, f"{where}: {plausible}"
 
 
+@pytest.mark.dear
 def test_fit_evaluate_and_saving(tmp_path):
     """All in one model, trained step by step, which comes back with its metrics."""
     y, z = answers()

@@ -41,6 +41,7 @@ def test_a_metric_of_the_users_own_has_no_direction_by_default():
     assert Own().name == "own"
 
 
+@pytest.mark.dear
 def test_callbacks_need_no_mode(tmp_path):
     image = keras.Input((4, 4, 1))
     model = keras.Model(image, layers.OrdinalHead(2)(image))

@@ -142,6 +142,7 @@ json.dump({"gap": float(abs(answer - data["z"]).max()), "name": type(model).__na
 """
 
 
+@pytest.mark.slow
 def test_survives_a_keras_file_in_a_fresh_process(tmp_path, rng):
     ensemble = Ensemble([segmenter(1), segmenter(2)], flips=[0, (0, 1)], name="both")
     x = rng.uniform(size=(1, 8, 8, 1)).astype("float32")

@@ -35,7 +35,7 @@ def squares(rng, num=8, size=16, num_raters=3, channels=1):
     "decoder,policy,jit",
     [
         ("fpn", "mixed_bfloat16", True),
-        ("unet", "float32", True),
+        pytest.param("unet", "float32", True, marks=pytest.mark.slow),
         ("unet", "mixed_float16", False),
     ],
 )

@@ -148,6 +148,7 @@ def test_binary_target_scales_the_quorum(rng):
     np.testing.assert_array_equal(binary_target(read, 3), [[0, 1, 0, 0, 0]])  # ceil(3n/4): 2, 1, 3, 3
 
 
+@pytest.mark.dear
 def test_impossible_votes_score_nan_inside_a_graph():
     z = np.zeros((1, 3, 3), "float32")
 

@@ -117,6 +117,7 @@ def test_logits_that_look_like_probabilities_are_logits(case, rng):
     assert np.isnan(float(updated(metrics.MultiRaterECE(from_logits=False), y, spoilt).result()))
 
 
+@pytest.mark.dear
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="graphs of TensorFlow")
 def test_a_compiled_graph_answers_with_nan(case):
     import tensorflow as tf
