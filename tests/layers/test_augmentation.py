@@ -89,6 +89,7 @@ def test_layers_that_change_the_image_alone(batch, make):
     assert np.abs(picture - batch[0]).max() > 0.01
 
 
+@pytest.mark.dear
 def test_rand_augment(batch):
     """Masks follow what geometry it draws: where a rater and another said the same, they still do."""
     ratings = np.concatenate([batch[1][..., :1], 1 - batch[1][..., :1], batch[1][..., 4:]], -1)
@@ -252,6 +253,7 @@ def test_training_with_jit_compile(batch, inside):
     assert history[-1] < history[0]
 
 
+@pytest.mark.dear
 def test_keras_cv(batch):
     """KerasCV takes the same dict; a resizing crop as well."""
     keras_cv = pytest.importorskip("keras_cv")

@@ -126,6 +126,7 @@ def test_beta_binomial_head_reads_any_panel(rng):
     np.testing.assert_allclose(thin_levels(levels_of(large, x).astype("float32"), 3), levels_of(head, x), atol=1e-5)
 
 
+@pytest.mark.dear
 def test_a_whole_model_reads_any_panel(rng, tmp_path):
     backbone = small_backbone((None, None, 1), filters=(4, 8))
     model = OrdinalSegmenter(backbone, 3, link="beta_binomial", initial_levels=[0.7, 0.1, 0.1, 0.1])

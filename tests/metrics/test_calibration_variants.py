@@ -235,6 +235,7 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize("kwargs", VARIANTS, ids=str)
+@pytest.mark.dear
 def test_variants_are_exact(kwargs):
     assert exactness(2**20, [3, 600_000], **kwargs) < (1e-6 if JAX else 1e-9)
 

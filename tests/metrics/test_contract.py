@@ -246,6 +246,7 @@ def test_fit_evaluate_and_saving(tmp_path):
     assert json.loads(json.dumps(mine)) == json.loads(json.dumps(other))
 
 
+@pytest.mark.dear
 def test_states_of_replicas_add_up():
     """What a strategy does with the states of its replicas, and what the result then is: that of all images."""
     y, z = answers()

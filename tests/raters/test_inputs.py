@@ -11,6 +11,7 @@ def ratings(rng):
     return (rng.random((6, 7, 3)) < 0.4).astype("int8")
 
 
+@pytest.mark.dear
 def test_restrict_may_be_nested_lists(ratings):
     inside = np.zeros((6, 7), bool)
     inside[1:5, 2:6] = True
