@@ -1,6 +1,5 @@
 """Value and gradient of the read-out's cross-entropy and the ranked probability score in one pass."""
 
-import itertools
 
 import keras
 import numpy as np
@@ -72,11 +71,10 @@ def value_and_gradient(y, z, readout, upstream, compiled=False):
 @pytest.mark.parametrize(
     "readout,absent,compiled",
     [
-        *itertools.product(READOUTS, (False,), (False,)),
-        *(
-            pytest.param(*case, marks=pytest.mark.dear)
-            for case in [*itertools.product(READOUTS, (True,), (False,)), ("expected", False, True), ("majority", True, True)]
-        ),
+        *((readout, False, False) for readout in READOUTS),
+        *(pytest.param(readout, True, False, marks=pytest.mark.dear) for readout in READOUTS),
+        pytest.param("expected", False, True, marks=pytest.mark.dear),
+        pytest.param("majority", True, True, marks=pytest.mark.dear),
     ],
 )
 def test_against_the_definition(readout, absent, compiled, rng):
