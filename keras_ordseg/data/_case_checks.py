@@ -26,7 +26,7 @@ def answers(case, ratings, silent):
     answered = (ratings >= 0).reshape(-1, ratings.shape[-1]).any(axis=0)
     silent.difference_update(np.flatnonzero(answered).tolist())
     if not answered.any() and not case.part:
-        yield Problem("no rater rated any pixel: every mask is void everywhere", where=f"case {case.id}")
+        yield Problem("no rater rated any pixel: every mask is -1 in every pixel", where=f"case {case.id}")
 
 
 def mixed_ranks(ranks, cases):

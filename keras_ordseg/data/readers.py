@@ -185,7 +185,7 @@ def read_checked(cases, size=None, fit="crop", progress=False, one_size=False, r
     problems += reader.closing_problems(one_size and len(ranks) < 2)
     if silent and cases.whole and not problems:
         names = ", ".join(cases.raters[rater] for rater in sorted(silent))
-        problems.append(f"rater {names} answered nowhere: each mask is absent, or void in every pixel")
+        problems.append(f"rater {names} answered nowhere: each mask is absent, or -1 in every pixel")
     if not len(cases):
         problems.append("there is no case")
     if problems:
